@@ -1,0 +1,156 @@
+"""The paper's claims against our records: paired differences with intervals, and verdicts.
+
+Every comparison is paired over clips and resampled over whole classes, all seeds of a class
+together: what is asked is whether the gap would hold for other classes, and clips of one class
+are far from independent.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS
+from motion_lib.records import ranks_of
+from motion_lib.statistics import Interval, bootstrap_difference, smallest_detectable_gap
+from motion_lib.tables import DATASET_LABEL, KIND_LABEL, select
+
+AGREES, DIFFERS, CANNOT_TELL, NOT_RUN = "agrees", "differs", "cannot tell", "not run"
+MARGIN = 0.05  # "no better" allows for less than the 5 points that the paper calls a gain (section 5)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method scored against one kind of descriptions."""
+
+    method: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Claim that `better` is above `worse`, or with `no_better` that `better` does not exceed `worse`."""
+
+    claim: str
+    better: Cell
+    worse: Cell
+    no_better: bool = False
+
+
+def _both_kinds(claim: str, better: str, worse: str, no_better: bool = False) -> list[Comparison]:
+    return [Comparison(claim, Cell(better, kind), Cell(worse, kind), no_better) for kind in DESCRIPTION_KINDS]
+
+
+COMPARISONS: tuple[Comparison, ...] = (
+    *_both_kinds("above_vanilla_clip", "motion", "clip"),
+    *_both_kinds("above_class_name_training", "motion", "names"),
+    *_both_kinds("above_class_name_training", "motion", "text4vis"),
+    *_both_kinds("above_class_name_training", "motion", "vificlip"),
+    *(
+        Comparison("noun_bias", Cell(m, "object"), Cell(m, "masked"))
+        for m in ("clip", "text4vis", "vificlip", "names", "motion")
+    ),
+    *_both_kinds("temporal_transformer_no_better", "motion_temporal", "motion", no_better=True),
+)
+
+
+def _paired(
+    records: list[dict], dataset: str, better: Cell, worse: Cell
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int] | None:
+    """Correctness of both cells over all clips and common seeds, class of each, and the number of seeds."""
+    final = select(records, dataset=dataset, epoch=None)
+    sides = [
+        {r["seed"]: r for r in select(final, method=cell.method, descriptions=cell.kind)} for cell in (better, worse)
+    ]
+    seeds = sorted(sides[0].keys() & sides[1].keys())
+    if not seeds:
+        return None
+    correct = [np.concatenate([ranks_of(side[seed]) == 0 for seed in seeds]) for side in sides]
+    classes = np.concatenate([np.array(sides[0][seed]["labels"].split(), dtype=np.int64) for seed in seeds])
+    return correct[0], correct[1], classes, len(seeds)
+
+
+def verdict(difference: Interval, no_better: bool = False) -> str:
+    """Read an interval of (better - worse): does it agree with the claim, differ, or not tell?"""
+    if no_better:
+        if difference.low > 0:
+            return DIFFERS
+        return AGREES if difference.high < MARGIN else CANNOT_TELL
+    if difference.low > 0:
+        return AGREES
+    return DIFFERS if difference.high < 0 else CANNOT_TELL
+
+
+def compare(records: list[dict], dataset: str, comparison: Comparison) -> dict:
+    """One row: the two cells, their gap in points with its interval, the gap that could be seen, the verdict."""
+    better, worse = comparison.better, comparison.worse
+    row = {
+        "Claim": comparison.claim,
+        "Target": DATASET_LABEL[dataset],
+        "Comparison": f"{_name(better)} {'not above' if comparison.no_better else 'above'} {_name(worse)}",
+    }
+    paired = _paired(records, dataset, better, worse)
+    if paired is None:
+        return {
+            **row,
+            "Gap, points": NOT_RUN,
+            "95 % CI": NOT_RUN,
+            "Smallest visible gap": NOT_RUN,
+            "Seeds": 0,
+            "Verdict": NOT_RUN,
+        }
+    a, b, classes, seeds = paired
+    gap = bootstrap_difference(a, b, classes)
+    return {
+        **row,
+        "Gap, points": f"{100 * gap.estimate:+.1f}",
+        "95 % CI": f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]",
+        "Smallest visible gap": f"{100 * smallest_detectable_gap(a, b, classes):.1f}",
+        "Seeds": seeds,
+        "Verdict": verdict(gap, comparison.no_better),
+    }
+
+
+def _name(cell: Cell) -> str:
+    return f"{METHODS[cell.method].label}, {KIND_LABEL[cell.kind]}"
+
+
+def claims_table(records: list[dict], datasets: tuple[str, ...], claims: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """Every comparison on every target; `claims` keeps those of some claims."""
+    chosen = [c for c in COMPARISONS if claims is None or c.claim in claims]
+    return pd.DataFrame([compare(records, dataset, c) for c in chosen for dataset in datasets])
+
+
+def verdict_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Per claim how many comparisons agree, differ, cannot tell or were not run."""
+    counts = table.groupby("Claim", sort=False)["Verdict"].value_counts().unstack(fill_value=0)
+    return counts.reindex(columns=[AGREES, DIFFERS, CANNOT_TELL, NOT_RUN], fill_value=0).reset_index()
+
+
+def overfitting_table(records: list[dict], datasets: tuple[str, ...], method: str = "motion") -> pd.DataFrame:
+    """Loss from the best epoch to the last beside the gain over epoch 0, mean over seeds (Tables 6 and 7).
+
+    The claim agrees if the loss is less than a fifth of a gain above zero.
+    """
+    rows = []
+    for dataset in datasets:
+        for kind in DESCRIPTION_KINDS:
+            chosen = [
+                r for r in select(records, method=method, dataset=dataset, descriptions=kind) if r["epoch"] is not None
+            ]
+            epochs = sorted({r["epoch"] for r in chosen})
+            if len(epochs) < 2:
+                continue
+            curve = [np.mean([r["metrics"]["acc1"] for r in select(chosen, epoch=epoch)]) for epoch in epochs]
+            gain, loss = curve[-1] - curve[0], max(curve) - curve[-1]
+            rows.append(
+                {
+                    "Target": DATASET_LABEL[dataset],
+                    "Descriptions": KIND_LABEL[kind],
+                    "Best epoch": epochs[int(np.argmax(curve))],
+                    "Gain over epoch 0, points": f"{100 * gain:+.1f}",
+                    "Loss from best to last, points": f"{100 * loss:.1f}",
+                    "Verdict": AGREES if gain > 0 and loss < gain / 5 else DIFFERS,
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,133 @@
+"""The one place that imports OpenAI's CLIP, and the functions that load and run its towers.
+
+clip imports torchvision, and torchvision's registration of fake kernels fails on a CPU-only torch
+with "operator torchvision::nms does not exist" because its compiled operators are then missing.
+Defining the two schemas first is enough: this project never calls them.
+"""
+
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+_SCHEMAS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+
+
+def _define_torchvision_schemas() -> None:
+    for name, schema in _SCHEMAS.items():
+        try:
+            torch.library.define(f"torchvision::{name}", schema)
+        except RuntimeError as error:  # a torchvision with compiled operators has defined them already
+            if "same name and overload name multiple times" not in str(error):
+                raise
+
+
+_define_torchvision_schemas()
+with warnings.catch_warnings():
+    # clip-anytorch 2.6.0 imports pkg_resources; pinning setuptools below 81 keeps it, deprecated.
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
+    import clip
+    from clip.model import CLIP, ResidualAttentionBlock
+
+__all__ = [
+    "CLIP",
+    "CONTEXT_LENGTH",
+    "ResidualAttentionBlock",
+    "embed_dim",
+    "encode_text",
+    "freeze",
+    "load_clip",
+    "tokenize",
+    "transformer_heads",
+]
+
+CONTEXT_LENGTH = 77
+_NO_WEIGHTS = frozenset({"input_resolution", "context_length", "vocab_size"})  # entries of OpenAI's state dicts
+
+
+def tokenize(texts: list[str]) -> Tensor:
+    """(K, 77) int token ids, zero padded; a text of more than 77 tokens is an error that quotes it."""
+    try:
+        return clip.tokenize(list(texts))
+    except RuntimeError as error:
+        raise ValueError(f"a description does not fit CLIP's {CONTEXT_LENGTH} tokens: {error}. Shorten it.") from error
+
+
+def load_clip(backbone: str | Path, device: str | torch.device = "cpu") -> CLIP:
+    """Load CLIP in float32 and evaluation mode.
+
+    Args:
+        backbone: an OpenAI name ("ViT-B/16": downloaded by clip on first use) or the path of an
+            OpenAI archive or of a plain state dict saved with torch.save.
+    Raises: FileNotFoundError if `backbone` is neither; ValueError if the file is not a CLIP.
+    """
+    path = Path(backbone)
+    if str(backbone) not in clip.available_models() and not path.is_file():
+        names = ", ".join(clip.available_models())
+        raise FileNotFoundError(f"CLIP weights {backbone}: neither a file nor one of {names}.")
+    try:
+        model, _ = clip.load(str(backbone), device="cpu", jit=False)
+    except (LookupError, AttributeError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{backbone}: not a CLIP state dict ({type(error).__name__}: {reason}).") from error
+    model = model.float().eval()
+    if path.is_file():
+        _restore_float32(model, path)
+    return model.to(device)
+
+
+def _restore_float32(model: CLIP, path: Path) -> None:
+    """Undo that clip.load rounds every weight to half precision, where the file holds more than that."""
+    if _is_torchscript(path):  # OpenAI's own files, which are in half precision
+        return
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    model.load_state_dict({name: tensor for name, tensor in state.items() if name not in _NO_WEIGHTS})
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def encode_text(model: CLIP, tokens: Tensor) -> Tensor:
+    """CLIP's text tower, run only as far as the longest end token.
+
+    The tower is causal and reads its output at the end token, so the padding after it cannot
+    change the result; leaving it out is exact and, for short texts, several times faster.
+
+    Args: tokens: (K, 77) int.   Returns: (K, D) float, not unit length.
+    """
+    ends = tokens.argmax(dim=-1)
+    length = int(ends.max()) + 1
+    x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+    x = x.permute(1, 0, 2)  # (K, L, W) -> (L, K, W), the layout of CLIP's blocks
+    for block in model.transformer.resblocks:
+        mask = block.attn_mask[:length, :length].to(x)
+        normed = block.ln_1(x)
+        x = x + block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
+        x = x + block.mlp(block.ln_2(x))
+    x = model.ln_final(x.permute(1, 0, 2))
+    return x[torch.arange(len(tokens)), ends] @ model.text_projection
+
+
+def embed_dim(model: CLIP) -> int:
+    """Size D of CLIP's joint space."""
+    return model.text_projection.shape[1]
+
+
+def transformer_heads(model: CLIP) -> int:
+    """Attention heads of the text tower; Text4Vis's temporal header uses the same number."""
+    return model.transformer.resblocks[0].attn.num_heads
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Take a module out of training: no gradients, evaluation mode."""
+    return module.eval().requires_grad_(False)

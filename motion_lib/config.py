@@ -1,0 +1,173 @@
+"""One run's parameters: a profile's YAML, then what a notebook or the command line overrides.
+
+Notebooks hold plain literals in the cell tagged `parameters`; `RunConfig.from_namespace(globals())`
+reads them. A name that no parameter has is an error here, since papermill only warns about it.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from motion_lib.storage import content_hash
+
+if TYPE_CHECKING:
+    import torch  # imported where a device is asked for: reading a profile should take no seconds
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PROFILES_DIR = REPOSITORY / "notebooks" / "profiles"
+# Names that IPython puts into every kernel.
+_KERNEL_NAMES = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
+# Parameters that say where and how fast a run goes, not what it computes.
+_NOT_IDENTITY = ("seed", "device", "num_workers")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Every parameter of a run; a profile's YAML gives each of them a value."""
+
+    profile: str
+    seed: int  # of fine-tuning: order, frames, mirroring, fresh weights
+    device: str  # "auto", "cpu", "cuda", "cuda:1", ...
+    num_workers: int  # loader processes; 0 decodes in the notebook's own
+    world_seed: int  # miniature only: classes, clips and the tiny CLIP
+    source_clips: int  # miniature only: clips per source class
+    target_clips: int  # miniature only: clips per target class
+    stills: int  # miniature only: images that the tiny CLIP is pretrained on
+    pretrain_epochs: int  # miniature only
+    backbone: str  # OpenAI name, path of a CLIP state dict, or "miniature"
+    descriptions_dir: str  # folder of the authors' CSVs; "" in the miniature, which writes its own
+    source: str  # data set names of motion_lib.open_dataset
+    targets: tuple[str, ...]
+    split: int  # official split of the targets
+    target_subset: str  # "test" or "all"
+    keep_frames: bool  # keep decoded frames on disk (small data sets only)
+    num_frames: int
+    epochs: int
+    batch_size: int
+    lr: float
+    clip_ratio: float
+    clip_ratio_reading: str  # "learning_rate" or "gradient_norm"
+    warmup_epochs: float
+    weight_decay: float
+    logit_scale: float | None  # exp(logit_scale) at the start of fine-tuning; null keeps CLIP's
+    bootstrap_resamples: int
+
+    @classmethod
+    def load(cls, profile: str, **overrides: object) -> "RunConfig":
+        """A profile with some values overridden; None keeps the profile's value.
+
+        Raises: ValueError for an unknown profile or parameter, with near matches, or a wrong type.
+        """
+        path = PROFILES_DIR / f"{profile}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in PROFILES_DIR.glob("*.yaml")))
+            raise ValueError(f"profile {profile!r}: expected one of {known}.")
+        check_names(overrides)
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        check_names(values)
+        values.update({name: value for name, value in overrides.items() if value is not None})
+        return cls(**{f.name: _typed(f.name, f.type, values.get(f.name)) for f in fields(cls)})
+
+    @classmethod
+    def from_namespace(cls, namespace: Mapping[str, object]) -> "RunConfig":
+        """The parameters that a notebook's literals set, on top of its `profile`."""
+        literals = {
+            name: value
+            for name, value in namespace.items()
+            if not name.startswith("_") and name not in _KERNEL_NAMES and isinstance(value, _LITERALS)
+        }
+        return cls.load(**{"profile": "miniature", **literals})
+
+    @property
+    def data_root(self) -> Path:
+        """`MOTION_DATA`, or `data` beside the package: videos, lists, caches."""
+        return _directory("MOTION_DATA", "data")
+
+    @property
+    def results_dir(self) -> Path:
+        """`results/<profile>`, or below `MOTION_RESULTS` where that is set (tests, several checkouts)."""
+        return _directory("MOTION_RESULTS", "results") / self.profile
+
+    @property
+    def figures_dir(self) -> Path:
+        """`figures/<profile>`, or below `MOTION_RESULTS` where that is set."""
+        below_results = bool(os.environ.get("MOTION_RESULTS"))
+        base = _directory("MOTION_RESULTS", "results") if below_results else REPOSITORY
+        return base / "figures" / self.profile
+
+    @property
+    def torch_device(self) -> "torch.device":
+        """The device that "auto" means here."""
+        import torch
+
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        return torch.device(name)
+
+    @property
+    def experiment_id(self) -> str:
+        """Hash of everything that decides the numbers except the seed; records of one id may be averaged."""
+        return content_hash({k: v for k, v in asdict(self).items() if k not in _NOT_IDENTITY})
+
+
+_LITERALS = (str, int, float, bool, list, tuple, dict)
+_ACCEPTED = {
+    str: (str,),
+    int: (int,),
+    float: (int, float),
+    bool: (bool,),
+    tuple[str, ...]: (list, tuple),
+    float | None: (int, float, type(None)),
+}
+_TYPE_WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    tuple[str, ...]: "a list of texts, as in [ucf101, hmdb51]",
+    float | None: "a number or null",
+}
+_CHOICES = {
+    "clip_ratio_reading": ("learning_rate", "gradient_norm"),
+    "target_subset": ("test", "all"),
+}
+
+
+def parameter_names() -> list[str]:
+    """Names that a profile, a notebook or `-p` may set."""
+    return [f.name for f in fields(RunConfig)]
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise ValueError for names that are no parameters, each with its near matches."""
+    known = parameter_names()
+    problems = []
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=2, cutoff=0.5)
+            problems.append(f"{name!r}" + (f" (did you mean {' or '.join(near)}?)" if near else ""))
+    if problems:
+        raise ValueError(f"unknown parameter {', '.join(problems)}. The parameters are: {', '.join(known)}.")
+
+
+def _directory(variable: str, default: str) -> Path:
+    """An environment variable's folder; a relative one counts from the repository, wherever a kernel runs."""
+    return REPOSITORY / Path(os.environ.get(variable) or default).expanduser()
+
+
+def _typed(name: str, wanted: object, value: object) -> object:
+    """Check a value against its field; whole numbers pass as float, lists become tuples."""
+    fits = isinstance(value, _ACCEPTED[wanted]) and (wanted is bool or not isinstance(value, bool))
+    if isinstance(value, list | tuple):
+        fits = fits and all(isinstance(item, str) for item in value)
+    if not fits:
+        raise ValueError(f"parameter {name} = {value!r}: expected {_TYPE_WORDS[wanted]}.")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise ValueError(f"parameter {name} = {value!r}: expected {' or '.join(map(repr, _CHOICES[name]))}.")
+    if isinstance(value, list):
+        return tuple(value)
+    return float(value) if wanted in (float, float | None) and value is not None else value

@@ -1,0 +1,207 @@
+"""Kinetics-400, UCF-101 and HMDB-51 in their official folder and split layouts.
+
+    root/kinetics400/annotations/{train,val}.csv            label,youtube_id,time_start,time_end,split
+    root/kinetics400/{train,val}/<label>/<id>_<start>_<end>.mp4
+    root/ucf101/ucfTrainTestlist/{classInd,trainlist01,testlist01,...}.txt
+    root/ucf101/UCF-101/<Class>/v_<Class>_g01_c01.avi
+    root/hmdb51/testTrainMulti_7030_splits/<class>_test_split1.txt
+    root/hmdb51/videos/<class>/<name>.avi
+
+The miniature writes the same layouts, so the same functions read both. Labels go by class name,
+never by the ids of a list file.
+"""
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".webm"})
+
+
+@dataclass(frozen=True)
+class VideoItem:
+    """One video: where it is, its class, and the group it shares a place or source film with."""
+
+    video_id: str
+    path: Path
+    label: int
+    group: str
+
+
+@dataclass(frozen=True)
+class VideoDataset:
+    """Videos of one split with their class names; `missing` are listed videos that are not on disk."""
+
+    name: str
+    class_names: tuple[str, ...]
+    items: tuple[VideoItem, ...]
+    split: int | None
+    subset: str
+    missing: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def labels(self) -> list[int]:
+        """Class index of each video."""
+        return [item.label for item in self.items]
+
+    @property
+    def groups(self) -> list[str]:
+        """Group of each video, the unit of the clustered bootstrap."""
+        return [item.group for item in self.items]
+
+    def describe(self) -> str:
+        """One line: name, split, counts, what is missing."""
+        absent = f"; {len(self.missing)} listed videos are not on disk" if self.missing else ""
+        split = "" if self.split is None else f", split {self.split}"
+        return f"{self.name} ({self.subset}{split}): {len(self)} videos of {len(self.class_names)} classes{absent}"
+
+
+def open_dataset(name: str, root: str | Path, split: int = 1, subset: str = "test") -> VideoDataset:
+    """Open one data set.
+
+    Args:
+        name: "kinetics400", "ucf101", "hmdb51", or with the prefix "miniature-" the rendered one of
+            that layout ("miniature-source", "miniature-ucf", "miniature-hmdb"), or "folder": any
+            folder of class folders.
+        root: directory that holds the layouts above (for "folder", the class folders themselves).
+        split: 1, 2 or 3 for UCF-101 and HMDB-51.
+        subset: "train" or "test" ("val" for Kinetics), or "all".
+    Raises: ValueError for unknown names, FileNotFoundError when lists or all videos are absent.
+    """
+    if name not in _LAYOUTS:
+        raise ValueError(f"data set {name!r}: expected one of {', '.join(_LAYOUTS)}.")
+    layout, folder = _LAYOUTS[name]
+    dataset = replace(layout(Path(root) / folder, split, subset), name=name)
+    if not dataset.items:
+        raise FileNotFoundError(
+            f"{name}: none of its {len(dataset.missing)} listed videos is below {Path(root) / folder}. "
+            "Put the videos in the layout of motion_lib.datasets or set MOTION_DATA."
+        )
+    return dataset
+
+
+def _require(path: Path, what: str) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: {what} is missing. See the data layout in README.md.")
+    return path
+
+
+def _gather(class_names: list[str], listed: list[VideoItem], split: int | None, subset: str) -> VideoDataset:
+    present = tuple(item for item in listed if item.path.is_file())
+    missing = tuple(item.video_id for item in listed if not item.path.is_file())
+    return VideoDataset("", tuple(class_names), present, split, subset, missing)
+
+
+def _checked_subset(subset: str, allowed: tuple[str, ...]) -> str:
+    if subset not in allowed:
+        raise ValueError(f"subset {subset!r}: expected one of {', '.join(allowed)}.")
+    return subset
+
+
+# ------------------------------------------------------------------ Kinetics-400
+def _kinetics(root: Path, split: int, subset: str) -> VideoDataset:
+    parts = ("train", "val") if _checked_subset(subset, ("train", "val", "all")) == "all" else (subset,)
+    rows = []
+    for part in parts:
+        path = _require(root / "annotations" / f"{part}.csv", f"the Kinetics list of {part}")
+        with path.open(encoding="utf-8", newline="") as file:
+            rows += list(csv.DictReader(file))
+    names = sorted({row["label"] for row in rows})
+    index = {label: i for i, label in enumerate(names)}
+    items = [_kinetics_item(root, row, index[row["label"]]) for row in rows]
+    return _gather(names, items, None, subset)
+
+
+def _kinetics_item(root: Path, row: dict[str, str], label: int) -> VideoItem:
+    name = f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
+    folder = root / row["split"]
+    candidates = [folder / cls / f"{name}.mp4" for cls in (row["label"], row["label"].replace(" ", "_"))]
+    path = next((c for c in candidates if c.is_file()), candidates[0])
+    return VideoItem(name, path, label, row["youtube_id"])
+
+
+# ------------------------------------------------------------------ UCF-101
+def _ucf(root: Path, split: int, subset: str) -> VideoDataset:
+    lists = _require(root / "ucfTrainTestlist", "the folder of the official UCF-101 lists")
+    lines = _require(lists / "classInd.txt", "the class list").read_text(encoding="utf-8").split("\n")
+    names = [line.split()[1] for line in lines if line.strip()]
+    index = {name.lower(): i for i, name in enumerate(names)}
+    parts = ("train", "test") if _checked_subset(subset, ("train", "test", "all")) == "all" else (subset,)
+    items = []
+    for part in parts:
+        listing = _require(lists / f"{part}list{split:02d}.txt", f"the official list of {part}, split {split}")
+        for line in listing.read_text(encoding="utf-8").split("\n"):
+            if line.strip():
+                # "Class/v_Class_g01_c01.avi" or, in training lists, the same and an id, which is not used.
+                items.append(_ucf_item(root / "UCF-101", line.split()[0], index))
+    return _gather(names, items, split, subset)
+
+
+def _ucf_item(videos: Path, entry: str, index: dict[str, int]) -> VideoItem:
+    folder, name = entry.split("/")
+    if folder.lower() not in index:
+        raise ValueError(f"{entry}: class {folder} is not in classInd.txt; restore the official lists.")
+    group = re.search(r"_g(\d+)_c\d+", name)
+    return VideoItem(
+        Path(name).stem,
+        videos / folder / name,
+        index[folder.lower()],
+        f"{folder}_g{group[1]}" if group else name,
+    )
+
+
+# ------------------------------------------------------------------ HMDB-51
+_HMDB_FLAGS = {"train": ("1",), "test": ("2",), "all": ("0", "1", "2")}
+
+
+def _hmdb(root: Path, split: int, subset: str) -> VideoDataset:
+    flags = _HMDB_FLAGS[_checked_subset(subset, tuple(_HMDB_FLAGS))]
+    lists = _require(root / "testTrainMulti_7030_splits", "the folder of the official HMDB-51 lists")
+    suffix = f"_test_split{split}.txt"
+    names = sorted(p.name.removesuffix(suffix) for p in lists.iterdir() if p.name.endswith(suffix))
+    if not names:
+        raise FileNotFoundError(f"{lists}: no list <class>{suffix}; HMDB-51 has splits 1, 2 and 3.")
+    items = []
+    for label, name in enumerate(names):
+        for line in (lists / f"{name}{suffix}").read_text(encoding="utf-8").split("\n"):
+            if line.strip():
+                video, flag = line.split()
+                if flag in flags:
+                    items.append(
+                        VideoItem(Path(video).stem, root / "videos" / name / video, label, _hmdb_group(video, name))
+                    )
+    return _gather([name.replace("_", " ") for name in names], items, split, subset)
+
+
+def _hmdb_group(video: str, name: str) -> str:
+    """Clips cut from one film share the part of the file name before the class."""
+    return f"{name}:{video.split('_' + name + '_')[0]}"
+
+
+# ------------------------------------------------------------------ any folder of class folders
+def _folder(root: Path, split: int, subset: str) -> VideoDataset:
+    classes = sorted(p for p in _require(root, "the folder of class folders").iterdir() if p.is_dir())
+    paths = [(label, path) for label, cls in enumerate(classes) for path in sorted(cls.rglob("*"))]
+    # The path below root: two classes may each hold a "clip_1.mp4".
+    items = [
+        VideoItem(path.relative_to(root).as_posix(), path, label, path.relative_to(root).as_posix())
+        for label, path in paths
+        if path.suffix.lower() in VIDEO_SUFFIXES
+    ]
+    return _gather([cls.name.replace("_", " ") for cls in classes], items, None, "all")
+
+
+_LAYOUTS: dict[str, tuple[Callable[[Path, int, str], VideoDataset], str]] = {
+    "kinetics400": (_kinetics, "kinetics400"),
+    "ucf101": (_ucf, "ucf101"),
+    "hmdb51": (_hmdb, "hmdb51"),
+    "miniature-source": (_kinetics, "kinetics400"),
+    "miniature-ucf": (_ucf, "ucf101"),
+    "miniature-hmdb": (_hmdb, "hmdb51"),
+    "folder": (_folder, ""),
+}

@@ -1,0 +1,214 @@
+"""One configured experiment: its data, its trained methods and their records.
+
+This is the layer that notebooks call. Everything it makes is kept under the run's results folder
+or the data root and named by what went into it, so that doing a thing twice costs nothing.
+"""
+
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from motion_lib import inputs, training
+from motion_lib.config import RunConfig
+from motion_lib.datasets import VideoDataset, open_dataset
+from motion_lib.descriptions import DescriptionSet, read_descriptions
+from motion_lib.evaluation import RetrievalResult, VideoFeatures, encode_videos, score
+from motion_lib.frames import Clips, open_clips
+from motion_lib.methods import DESCRIPTION_KINDS, Method, get_method
+from motion_lib.miniature.build import MiniaturePaths, build
+from motion_lib.miniature.knowledge import zero_shot_knowledge
+from motion_lib.miniature.pretrain import TinyClip
+from motion_lib.miniature.sentences import class_caption
+from motion_lib.miniature.world import World, make_world
+from motion_lib.models import FrameEncoder, PrototypeClassifier, load_model
+from motion_lib.records import Measurement, write_record
+from motion_lib.storage import content_hash, file_sha256
+from motion_lib.training import History, Recipe
+
+
+class Experiment:
+    """Data, models and results of one `RunConfig`.
+
+    Raises: MissingInputs with one list of everything that the profile lacks on this machine.
+    """
+
+    def __init__(self, cfg: RunConfig):
+        inputs.require_inputs(cfg)
+        self.cfg = cfg
+
+    # -------------------------------------------------------------- inputs
+    @cached_property
+    def miniature(self) -> MiniaturePaths | None:
+        """The rendered world and its tiny CLIP, built if absent; None in other profiles."""
+        cfg = self.cfg
+        if cfg.profile != "miniature":
+            return None
+        tiny = TinyClip(num_stills=cfg.stills, epochs=cfg.pretrain_epochs)
+        folder = cfg.data_root / "miniature"
+        return build(folder, cfg.world_seed, tiny, source_clips=cfg.source_clips, target_clips=cfg.target_clips)
+
+    @cached_property
+    def backbone(self) -> str:
+        """What `load_model` takes: an OpenAI name or a path."""
+        return str(self.miniature.clip) if self.cfg.backbone == "miniature" else self.cfg.backbone
+
+    @property
+    def backbone_label(self) -> str:
+        """The backbone as a notebook prints it, without a path."""
+        return Path(self.backbone).name if self.miniature else self.cfg.backbone
+
+    @property
+    def data_root(self) -> Path:
+        """Parent of the official layouts."""
+        return self.miniature.root if self.miniature else self.cfg.data_root
+
+    def dataset(self, name: str, subset: str) -> VideoDataset:
+        """A data set of this experiment."""
+        return open_dataset(name, self.data_root, self.cfg.split, subset)
+
+    def clips(self, name: str, subset: str, model: PrototypeClassifier) -> Clips:
+        """The same, ready for a model; frames are kept on disk where the profile says so."""
+        cache = self.data_root / "frames" if self.cfg.keep_frames else None
+        return open_clips(self.dataset(name, subset), model.preprocess, cache)
+
+    def descriptions(self, name: str, kind: str) -> DescriptionSet:
+        """Motion descriptions of a data set, "object" (named) or "masked"."""
+        if self.miniature:
+            return read_descriptions(self.miniature.descriptions(name.removeprefix("miniature-"), kind))
+        return read_descriptions(inputs.authors_csv(self.cfg, name, kind))
+
+    def caption(self, index: int) -> str:
+        """An ordinary caption of source class `index`: alt text in the miniature, a prompt of the name elsewhere."""
+        if self.miniature:
+            return class_caption(self.world.source.classes[index])
+        return f"a video of a person {self.descriptions(self.cfg.source, 'object').class_names[index]}"
+
+    @cached_property
+    def world(self) -> World:
+        """The classes of the miniature."""
+        return make_world(self.cfg.world_seed, source_clips=self.cfg.source_clips, target_clips=self.cfg.target_clips)
+
+    # -------------------------------------------------------------- training
+    def recipe(self) -> Recipe:
+        """The training recipe of this configuration."""
+        cfg = self.cfg
+        return Recipe(
+            epochs=cfg.epochs,
+            batch_size=cfg.batch_size,
+            lr=cfg.lr,
+            clip_ratio=cfg.clip_ratio,
+            clip_ratio_reading=cfg.clip_ratio_reading,
+            warmup_epochs=cfg.warmup_epochs,
+            weight_decay=cfg.weight_decay,
+            logit_scale=cfg.logit_scale,
+            seed=cfg.seed,
+        )
+
+    def training_texts(self, method: Method) -> DescriptionSet:
+        """The texts that a method is trained with: class names in its template, or descriptions."""
+        descriptions = self.descriptions(self.cfg.source, "object")
+        if method.training_texts == "descriptions":
+            return descriptions
+        return DescriptionSet.from_class_names(descriptions.class_names, method.template)
+
+    def load(self, method: Method, checkpoint: Path | None = None) -> PrototypeClassifier:
+        """The model of a method; a fresh head is drawn from the run's seed."""
+        torch.manual_seed(self.cfg.seed)
+        return load_model(
+            method.architecture,
+            checkpoint,
+            self.backbone,
+            method.head,
+            self.cfg.torch_device,
+            self.cfg.num_frames,
+        )
+
+    def run_dir(self, method: Method) -> Path:
+        """Folder of a method's checkpoints, named by everything that decides its training."""
+        texts = self.training_texts(method)
+        backbone = file_sha256(Path(self.backbone)) if Path(self.backbone).is_file() else self.backbone
+        world = self.data_root.name if self.miniature else self.cfg.source
+        identity = content_hash(
+            asdict(self.recipe()),
+            asdict(method),
+            texts.sha256,
+            backbone,
+            world,
+            self.cfg.num_frames,
+            training,
+        )
+        return self.cfg.results_dir / "runs" / f"{method.key}-seed{self.cfg.seed}-{identity}"
+
+    def train(self, key: str) -> History:
+        """Fine-tune a method on the source data set, or read the finished run; methods that are not
+        trained give an empty history."""
+        method = get_method(key)
+        if not method.trained:
+            return History(self.run_dir(method))
+        model = self.load(method)
+        clips = self.clips(self.cfg.source, "train", model)
+        return training.fine_tune(
+            model,
+            clips,
+            self.training_texts(method),
+            self.recipe(),
+            self.run_dir(method),
+            self.cfg.num_workers,
+        )
+
+    # -------------------------------------------------------------- results
+    def trained_model(self, key: str, epoch: int | None = None) -> PrototypeClassifier:
+        """A method's model after its last epoch, or after `epoch` epochs (0: before training)."""
+        method, history = get_method(key), self.train(key)
+        if not method.trained or epoch == 0:
+            return self.load(method)
+        return self.load(method, history.last_checkpoint if epoch is None else history.checkpoint(epoch))
+
+    def encode(self, model: PrototypeClassifier, name: str, subset: str) -> VideoFeatures:
+        """Features of a data set, each video encoded once."""
+        clips = self.clips(name, subset, model)
+        return encode_videos(model, clips, num_workers=self.cfg.num_workers, device=self.cfg.torch_device)
+
+    def measure(self, key: str, epoch: int | None = None) -> dict[tuple[str, str], RetrievalResult]:
+        """Retrieve every target's descriptions, named and masked, and write one record each.
+
+        Returns: {(target, kind): result}.   `epoch`: as in `trained_model`; None is the last one.
+        """
+        model, method, results = self.trained_model(key, epoch), get_method(key), {}
+        for target in self.cfg.targets:
+            videos = self.encode(model, target, self.cfg.target_subset)
+            for kind in DESCRIPTION_KINDS:
+                descriptions = self.descriptions(target, kind)
+                results[target, kind] = score(model, videos, descriptions)
+                measured = Measurement(
+                    method, target, kind, epoch, results[target, kind], descriptions, videos.wall_time_sec
+                )
+                write_record(self.cfg, measured, model.preprocess)
+        return results
+
+    @cached_property
+    def vanilla(self) -> PrototypeClassifier:
+        """The backbone as pretrained, mean pooling."""
+        return self.load(get_method("clip"))
+
+    def encode_frames(self, model: PrototypeClassifier, name: str) -> VideoFeatures:
+        """Frame embeddings (N, T, D) of a target, what a temporal head works on."""
+        clips = self.clips(name, self.cfg.target_subset, model)
+        return encode_videos(FrameEncoder(model), clips, num_workers=self.cfg.num_workers, device=self.cfg.torch_device)
+
+    def backbone_knowledge(self) -> pd.DataFrame:
+        """What the backbone names of the HMDB-like target's clips, where object and scene are drawn freely."""
+        if not self.miniature:
+            return pd.DataFrame({"Aspect": ["not measured: the content of real clips is not known"]})
+        name = "miniature-hmdb"
+        videos = encode_videos(self.vanilla, self.clips(name, "all", self.vanilla), device=self.cfg.torch_device)
+        return zero_shot_knowledge(self.vanilla, videos, self.world.hmdb, self.cfg.world_seed)
+
+    def source_validation(self, key: str, epoch: int | None = None) -> RetrievalResult:
+        """Held-out source clips against the texts that the method was trained with."""
+        model, method = self.trained_model(key, epoch), get_method(key)
+        texts = self.training_texts(method) if method.trained else self.descriptions(self.cfg.source, "object")
+        return score(model, self.encode(model, self.cfg.source, "val"), texts)

@@ -1,0 +1,71 @@
+"""Where a profile's inputs are, and one list of everything that is missing before hours are spent."""
+
+from pathlib import Path
+
+from motion_lib.clip_loading import clip
+from motion_lib.config import RunConfig
+
+# Description CSVs of the authors' repository, spelled as there.
+AUTHORS_DESCRIPTIONS = {
+    ("kinetics400", "object"): "kinetics400_motion_descriptions.csv",
+    ("ucf101", "object"): "uc101_motion.csv",
+    ("ucf101", "masked"): "ucf101_without_objectname.csv",
+    ("hmdb51", "object"): "hmdb51_motion_with_objectname.csv",
+    ("hmdb51", "masked"): "HMDB51_without_objectname.csv",
+}
+_LISTS = {
+    "kinetics400": "kinetics400/annotations",
+    "ucf101": "ucf101/ucfTrainTestlist",
+    "hmdb51": "hmdb51/testTrainMulti_7030_splits",
+}
+_VIDEOS = {"kinetics400": "kinetics400/train", "ucf101": "ucf101/UCF-101", "hmdb51": "hmdb51/videos"}
+CLIP_CACHE = Path.home() / ".cache" / "clip"
+
+
+class MissingInputs(RuntimeError):
+    """Inputs of a run that are not there; the message is the whole list."""
+
+
+def authors_csv(cfg: RunConfig, dataset: str, kind: str) -> Path:
+    """Path of the authors' CSV for a data set; `kind` is "object" or "masked"."""
+    return cfg.data_root / cfg.descriptions_dir / AUTHORS_DESCRIPTIONS[dataset, kind]
+
+
+def missing_inputs(cfg: RunConfig) -> list[str]:
+    """One sentence for each input that the run needs and the machine lacks; empty for the miniature."""
+    if cfg.profile == "miniature":
+        return []
+    wanted = [(cfg.source, "object")] + [(name, kind) for name in cfg.targets for kind in ("object", "masked")]
+    lacking = []
+    for name in (cfg.source, *cfg.targets):
+        for what, folder in (("official lists", _LISTS[name]), ("videos", _VIDEOS[name])):
+            path = cfg.data_root / folder
+            if not path.is_dir():
+                lacking.append(f"{name}: {what}, expected in {path}")
+    paths = [(name, kind, authors_csv(cfg, name, kind)) for name, kind in wanted]
+    lacking += [
+        f"{name}: {kind} motion descriptions, expected at {path}" for name, kind, path in paths if not path.is_file()
+    ]
+    return lacking + _missing_backbone(cfg.backbone)
+
+
+def _missing_backbone(backbone: str) -> list[str]:
+    if backbone not in clip.available_models():
+        return [] if Path(backbone).is_file() else [f"CLIP weights, expected at {backbone}"]
+    cached = CLIP_CACHE / (backbone.replace("/", "-") + ".pt")
+    return (
+        []
+        if cached.is_file()
+        else [f"CLIP {backbone} weights, expected at {cached}: clip.load({backbone!r}) downloads them"]
+    )
+
+
+def require_inputs(cfg: RunConfig) -> None:
+    """Print one line when everything is there; otherwise raise MissingInputs with the whole list."""
+    lacking = missing_inputs(cfg)
+    if lacking:
+        items = "\n".join(f"  - {item}" for item in lacking)
+        raise MissingInputs(
+            f"profile {cfg.profile!r} lacks {len(lacking)} inputs (MOTION_DATA is {cfg.data_root}):\n{items}"
+        )
+    print(f"profile {cfg.profile!r}: all inputs are there.")

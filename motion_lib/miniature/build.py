@@ -1,0 +1,155 @@
+"""Writes the miniature to disk: mp4 files and lists in the three official layouts, texts, the tiny CLIP."""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from motion_lib import video
+from motion_lib.descriptions import DescriptionSet, write_descriptions
+from motion_lib.miniature import drawing, motions, pretrain, sentences, stills, world
+from motion_lib.miniature.parallel import parallel_map
+from motion_lib.miniature.pretrain import TinyClip
+from motion_lib.miniature.world import DatasetSpec, MotionClass, World
+from motion_lib.storage import built_once, content_hash, write_json, write_text
+
+VAL_SHARE = 0.2  # of the source clips, held out for choosing recipes: targets are never used for that
+UCF_GROUPS_PER_SPLIT = 2  # split k tests on groups 2k - 1 and 2k, as the official lists test on a range of groups
+
+
+@dataclass(frozen=True)
+class MiniaturePaths:
+    """Where one built miniature lies: `root` is a data root for `open_dataset`."""
+
+    root: Path
+    clip: Path
+
+    def descriptions(self, key: str, kind: str) -> Path:
+        """CSV of data set `key` ("source", "ucf", "hmdb"); `kind` is "object" or "masked"."""
+        return self.root / "descriptions" / f"{key}_{kind}.csv"
+
+
+def build(cache_dir: Path, world_seed: int = 0, tiny: TinyClip | None = None, **sizes: int) -> MiniaturePaths:
+    """Build what is not there yet and return where everything is.
+
+    Args:
+        cache_dir: parent of all worlds.   world_seed: of classes, clips and CLIP pretraining.
+        tiny: of the tiny CLIP.   sizes: arguments of `make_world`.
+    A world and a CLIP are each named by a hash of their parameters and of the code that draws
+    them, so that a change rebuilds exactly what it touches.
+    """
+    tiny = tiny or TinyClip()
+    drawn_by = (motions, drawing, sentences)
+    root = (
+        cache_dir
+        / f"world-{content_hash(world_seed, sizes, *drawn_by, world, video.write_video.__code__.co_code.hex())}"
+    )
+    clip_path = cache_dir / f"clip-{content_hash(world_seed, asdict(tiny), *drawn_by, stills, pretrain)}.pt"
+    built_once(
+        root / "complete.json",
+        lambda done: _write_world(root, done, world_seed, world.make_world(world_seed, **sizes)),
+    )
+    built_once(clip_path, lambda path: torch.save(pretrain.pretrain(tiny, world_seed).state_dict(), path))
+    return MiniaturePaths(root, clip_path)
+
+
+# ------------------------------------------------------------------ videos
+def _video_path(dataset: DatasetSpec, which: MotionClass, clip: int) -> tuple[Path, str]:
+    """Path below the root in the layout of the data set that this one stands for, and its list entry."""
+    if dataset.key == "source":
+        part = "val" if clip >= dataset.clips_per_class * (1 - VAL_SHARE) else "train"
+        stem = f"mini{which.index:03d}c{clip:03d}_000000_000002"  # 11-character id, start and end second
+        return Path("kinetics400") / part / which.name / f"{stem}.mp4", stem
+    if dataset.key == "ucf":
+        cls = camel_case(which.name)
+        entry = f"{cls}/v_{cls}_g{clip // 2 + 1:02d}_c{clip % 2 + 1:02d}.mp4"
+        return Path("ucf101/UCF-101") / entry, entry
+    cls = which.name.replace(" ", "_")
+    name = f"film{clip // 2:02d}_{cls}_f_cm_np1_fr_med_{clip % 2}.mp4"
+    return Path("hmdb51/videos") / cls / name, name
+
+
+def camel_case(name: str) -> str:
+    """ "umbrella drill" -> "UmbrellaDrill", the way UCF-101 writes its classes."""
+    return "".join(word.capitalize() for word in name.split())
+
+
+def write_clip(path: str, dataset: DatasetSpec, which: MotionClass, clip: int, seed: int) -> None:
+    """Render one clip and write it as h264."""
+    frames = world.render_clip(world.draw_clip(dataset, which, clip, seed))
+    video.write_video(path, frames, world.FRAME_RATE)
+
+
+def _write_world(root: Path, done: Path, seed: int, built: World) -> None:
+    for dataset in (built.source, built.ucf, built.hmdb):
+        clips = [(which, clip) for which in dataset.classes for clip in range(dataset.clips_per_class)]
+        jobs = [(str(root / _video_path(dataset, *at)[0]), dataset, *at, seed) for at in clips]
+        parallel_map(write_clip, jobs, f"rendering {dataset.key} clips")
+        _write_descriptions(root, dataset)
+    _write_kinetics_lists(root / "kinetics400", built.source)
+    _write_ucf_lists(root / "ucf101/ucfTrainTestlist", built.ucf)
+    _write_hmdb_lists(root / "hmdb51/testTrainMulti_7030_splits", built.hmdb)
+    write_json(
+        root / "world.json",
+        {d.key: [asdict(c) for c in d.classes] for d in (built.source, built.ucf, built.hmdb)},
+    )
+    done.write_text(json.dumps({"seed": seed}))
+
+
+# ------------------------------------------------------------------ lists and texts
+def _write_descriptions(root: Path, dataset: DatasetSpec) -> None:
+    names = tuple(c.name for c in dataset.classes)
+    for kind, texts in (
+        ("object", [c.description for c in dataset.classes]),
+        ("masked", [c.masked for c in dataset.classes]),
+    ):
+        path = MiniaturePaths(root, root).descriptions(dataset.key, kind)
+        write_descriptions(DescriptionSet(f"{dataset.key}_{kind}", names, tuple(texts)), path)
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    write_text(path, "\r\n".join(lines) + "\r\n")  # the official lists end their lines so
+
+
+def _write_kinetics_lists(folder: Path, dataset: DatasetSpec) -> None:
+    for part in ("train", "val"):
+        path = folder / "annotations" / f"{part}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("label", "youtube_id", "time_start", "time_end", "split"))
+            for which in dataset.classes:
+                for clip in range(dataset.clips_per_class):
+                    where, stem = _video_path(dataset, which, clip)
+                    if where.parts[1] == part:
+                        writer.writerow((which.name, stem.split("_")[0], 0, 2, part))
+
+
+def _write_ucf_lists(folder: Path, dataset: DatasetSpec) -> None:
+    _write_lines(folder / "classInd.txt", (f"{c.index + 1} {camel_case(c.name)}" for c in dataset.classes))
+    for split in (1, 2, 3):
+        tested = range((split - 1) * UCF_GROUPS_PER_SPLIT, split * UCF_GROUPS_PER_SPLIT)
+        train, test = [], []
+        for which in dataset.classes:
+            for clip in range(dataset.clips_per_class):
+                entry = _video_path(dataset, which, clip)[1]
+                if clip // 2 in tested:
+                    test.append(entry)
+                else:
+                    train.append(f"{entry} {which.index + 1}")
+        _write_lines(folder / f"testlist{split:02d}.txt", test)
+        _write_lines(folder / f"trainlist{split:02d}.txt", train)
+
+
+def _write_hmdb_lists(folder: Path, dataset: DatasetSpec) -> None:
+    for split in (1, 2, 3):
+        for which in dataset.classes:
+            count = dataset.clips_per_class
+            # Per split 30 % of the clips test (flag 2), the rest train (1); the official lists also leave some out (0).
+            flags = np.where((np.arange(count) + (split - 1) * count // 3) % count < round(0.3 * count), 2, 1)
+            rows = [f"{_video_path(dataset, which, clip)[1]} {flag} " for clip, flag in enumerate(flags)]
+            _write_lines(folder / f"{which.name.replace(' ', '_')}_test_split{split}.txt", rows)

@@ -1,0 +1,215 @@
+"""The words of the miniature: class names, motion descriptions, masked ones, still captions.
+
+All sentences are this project's own, written in the manner of the paper's descriptions: verbless
+gerund phrases that say how limbs move, with the object named where one is handled. They are never
+presented as GPT-4's. Captions of stills are short alt text that knows things and places and,
+rarely, a verb: this gives the tiny CLIP the noun bias that the paper reports of the real one.
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+
+class HasItemAndScene(Protocol):
+    """Anything with a typical object and scene, such as a class of the world."""
+
+    item: str
+    scene: str
+
+
+# Three ways to say each motion; "{item}" is the object held in the right hand.
+ARM_PHRASES: dict[str, tuple[str, str, str]] = {
+    "wave": (
+        "waving the {item} from side to side high above the head",
+        "holding one hand up with the {item} and waving it left and right overhead",
+        "a raised forearm waving the {item} to and fro over the head",
+    ),
+    "clap": (
+        "clapping both hands together in front of the chest with the {item}",
+        "opening the arms wide and clapping the hands shut around the {item}",
+        "repeated clapping, the {item} brought to the other palm before the chest",
+    ),
+    "windmill": (
+        "circling straight arms like a windmill with the {item} at the end",
+        "turning both arms in large full circles, the {item} whirling past the feet and over the head",
+        "rotating the outstretched arms in circles, one up and one down, carrying the {item}",
+    ),
+    "punch": (
+        "punching the arms forward one after the other with the {item} in the fist",
+        "alternate quick punches straight ahead, the {item} held in one hand",
+        "thrusting each fist out in turn, punching ahead with the {item}",
+    ),
+    "raise": (
+        "raising both arms out to the sides until the {item} is overhead and lowering them",
+        "lifting the {item} sideways with straight arms, raising them high and letting them sink",
+        "arms raised wide like wings up and down, the {item} in one hand",
+    ),
+    "sweep": (
+        "sweeping the {item} across the front of the body with both arms",
+        "swinging both arms level from one side to the other, sweeping with the {item}",
+        "broad sweeping strokes of the {item} from left to right at waist height",
+    ),
+    "hammer": (
+        "hammering the {item} down with one arm from above the shoulder",
+        "lifting one bent arm and striking downward hard with the {item}",
+        "a chopping, hammering stroke of the {item} from overhead to the hip",
+    ),
+    "row": (
+        "pulling the {item} with both arms toward the ribs as in rowing and reaching out again",
+        "rowing movements, elbows drawn far back and the {item} pushed out in front",
+        "drawing both hands back to the body and stretching them forward, rowing with the {item}",
+    ),
+    "stir": (
+        "stirring small circles low in front of the hips with the {item}",
+        "hands held low and moving round and round as in stirring, the {item} pointing down",
+        "stirring with the {item} in little loops below the waist",
+    ),
+}
+BODY_PHRASES: dict[str, tuple[str, str, str]] = {
+    "stand": (
+        "standing still on both feet",
+        "the legs not moving, standing upright",
+        "keeping the feet planted and standing",
+    ),
+    "march": (
+        "marching on the spot with high knees",
+        "lifting the knees in turn as in marching",
+        "stepping in place, each knee marching up to the hip",
+    ),
+    "jump": (
+        "jumping off the ground with the legs tucked",
+        "leaping up again and again, jumping with both feet",
+        "bouncing up in small jumps and landing on both feet",
+    ),
+    "squat": (
+        "squatting down with bent knees and rising",
+        "sinking into a deep squat and standing up again",
+        "bending both knees to squat low, then straightening",
+    ),
+    "sway": (
+        "leaning the trunk to the left and to the right on wide legs",
+        "swaying the upper body from side to side with the feet apart",
+        "tilting sideways at the waist, leaning over each hip in turn",
+    ),
+    "spin": (
+        "spinning around on one foot",
+        "turning the whole body round and round, spinning on the spot",
+        "whirling in a full spin with one foot off the ground",
+    ),
+    "kick": (
+        "kicking one straight leg up in front",
+        "swinging one leg forward in a high kick and leaning back",
+        "throwing a foot forward and up, kicking again and again",
+    ),
+    "bow": (
+        "bowing deeply from the hips with straight legs",
+        "bending the upper body forward to a low bow and coming up",
+        "folding forward at the waist, bowing the head toward the knees",
+    ),
+}
+TEMPO_WORDS = {"slow": ("slow", "unhurried", "calm"), "quick": ("quick", "rapid", "fast")}
+
+# A name tells the thing and the kind of activity, seldom the movement; half of them carry one verb.
+ACTIVITIES = ("drill", "dance", "exercise", "game", "routine", "practice", "show", "training")
+VERBS = {
+    "wave": "waving", "clap": "clapping", "windmill": "circling", "punch": "punching", "raise": "raising",
+    "sweep": "sweeping", "hammer": "hammering", "row": "rowing", "stir": "stirring",
+    "stand": "standing", "march": "marching", "jump": "jumping", "squat": "squatting", "sway": "leaning",
+    "spin": "spinning", "kick": "kicking", "bow": "bowing",
+}  # fmt: skip
+
+
+SCENE_WORDS = {
+    "beach": "at the beach",
+    "gym": "in a gym",
+    "forest": "in the forest",
+    "street": "on a city street",
+    "snow": "in the snow",
+    "stage": "on a stage",
+}
+
+
+def with_article(noun: str) -> str:
+    """ "umbrella" -> "an umbrella"."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def class_name(arm: str, body: str, item: str, scene: str, rng: np.random.Generator, taken: set[str]) -> str:
+    """A short activity name, e.g. "umbrella drill" or "jumping with a ball", not in `taken`."""
+    candidates = [f"{item} {activity}" for activity in ACTIVITIES] + [f"{scene} {item} {a}" for a in ACTIVITIES]
+    thing = with_article(item)
+    verbal = [
+        f"{item} {VERBS[arm]}",
+        f"{VERBS[body]} with {thing}",
+        f"{VERBS[arm]} {thing} {SCENE_WORDS[scene]}",
+    ]
+    wanted = verbal if rng.random() < 0.5 else candidates
+    for pool in (wanted, verbal, candidates):
+        free = [name for name in pool if name not in taken]
+        if free:
+            return str(rng.choice(free))
+    raise ValueError(f"no class name is left for {item!r}; the world has too many classes.")
+
+
+def description(arm: str, body: str, item: str, tempo: str, rng: np.random.Generator) -> tuple[str, str]:
+    """A motion description and its masked version (the object's name replaced by "object")."""
+    arm_phrase, body_phrase = str(rng.choice(ARM_PHRASES[arm])), str(rng.choice(BODY_PHRASES[body]))
+    word = str(rng.choice(TEMPO_WORDS[tempo]))
+    form = str(
+        rng.choice(
+            (
+                "doing {word} movements, {arm} while {body}.",
+                "{arm}, {body}, at {word} speed.",
+                "{body} and {arm} with {word} movements.",
+            )
+        )
+    )
+    template = form.format(word=word, arm=arm_phrase, body=body_phrase)
+    return template.format(item=item), template.format(item="object")
+
+
+# What alt text says of a pose that a still shows; never which movement it belongs to.
+POSTURE_WORDS = {
+    "hands_up": "both hands up",
+    "hand_up": "one hand up",
+    "arms_wide": "arms wide open",
+    "arms_forward": "arms out in front",
+    "arm_forward": "one arm out in front",
+    "bent_over": "bent over",
+    "crouching": "crouching",
+    "leaning": "leaning over",
+    "in_the_air": "in the air",
+    "leg_up": "on one leg",
+    "upright": "upright",
+}
+
+
+def caption(
+    arm: str,
+    body: str,
+    item: str,
+    scene: str,
+    postures: list[str],
+    rng: np.random.Generator,
+    motion_share: float,
+    posture_share: float,
+) -> str:
+    """Alt text of a still: the thing, usually the place, sometimes the pose, rarely a verb.
+
+    Args: motion_share, posture_share: probabilities that a verb or the visible postures are named.
+    """
+    opening = str(rng.choice(("a photo of a person with {}", "a person and {}", "{} held by a person", "{}")))
+    words = [opening.format(with_article(item))]
+    if rng.random() < motion_share:
+        words.append(VERBS[arm] if rng.random() < 0.5 else VERBS[body])
+    if rng.random() < posture_share:
+        words += [POSTURE_WORDS[p] for p in postures]
+    if rng.random() < 0.7:
+        words.append(SCENE_WORDS[scene])
+    return " ".join(words)
+
+
+def class_caption(which: HasItemAndScene) -> str:
+    """Alt text of a class's typical still: its thing and its place."""
+    return f"a photo of a person with {with_article(which.item)} {SCENE_WORDS[which.scene]}"

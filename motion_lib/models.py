@@ -1,0 +1,190 @@
+"""The prototype classifier, and the protocol that every evaluated model follows.
+
+    video -> frames -> frame embeddings (CLIP image tower) -> head -> video feature
+    descriptions -> CLIP text tower (frozen) -> text prototypes
+    logits = exp(logit_scale) * cosine(video feature, text prototype)
+
+Source: paper, section 4.2 and appendix A.2; Text4Vis (peers) for mean-then-normalise.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from motion_lib import clip_loading
+from motion_lib.heads import build_head
+from motion_lib.preprocessing import Preprocess
+
+
+@runtime_checkable
+class VideoTextModel(Protocol):
+    """What a model must offer to be evaluated; nothing else is asked of it."""
+
+    preprocess: Preprocess
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float, normalised by `preprocess` -> (B, ...) features."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """K sentences -> (K, ...) features."""
+
+    def similarity(self, video: Tensor, text: Tensor) -> Tensor:
+        """(B, ...) and (K, ...) features -> (B, K) logits."""
+
+
+class PrototypeClassifier(nn.Module):
+    """CLIP with a temporal head, classifying by text prototypes.
+
+    Args:
+        clip_model: both towers.   preprocess: of the model.
+        head: "mean" (the paper's method) or "temporal" (6-layer header, Tables 4 and 5).
+        train_text: False keeps the text tower frozen, the paper's choice; True is ViFi-CLIP's.
+    """
+
+    def __init__(
+        self,
+        clip_model: clip_loading.CLIP,
+        preprocess: Preprocess,
+        head: str = "mean",
+        train_text: bool = False,
+    ):
+        super().__init__()
+        self.clip = clip_model
+        self.preprocess = preprocess
+        self.head_name, self.train_text = head, train_text
+        self.head = build_head(head, clip_loading.embed_dim(clip_model), clip_loading.transformer_heads(clip_model))
+        self.requires_grad_(True)
+        if not train_text:
+            self._freeze_text()
+
+    def _freeze_text(self) -> None:
+        for name, parameter in self.clip.named_parameters():
+            if not name.startswith("visual.") and name != "logit_scale":
+                parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "PrototypeClassifier":
+        """Training mode, except that BatchNorm (only in CLIP's ResNet towers) keeps its pretrained
+        statistics: a batch holds few videos and many frames of each, which makes its own a bad estimate."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.clip.logit_scale.device
+
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float -> (B, T, D) frame embeddings, not unit length."""
+        batch, length = frames.shape[:2]
+        flat = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return self.clip.visual(flat).unflatten(0, (batch, length))
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float -> (B, D) video features, not unit length."""
+        return self.head(self.encode_frames(frames))
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """K sentences -> (K, D), not unit length; carries a gradient only if the text tower is trained."""
+        tokens = clip_loading.tokenize(list(texts)).to(self.device)
+        with nullcontext() if self.train_text else torch.no_grad():
+            return clip_loading.encode_text(self.clip, tokens)
+
+    def similarity(self, video: Tensor, text: Tensor) -> Tensor:
+        """(B, D), (K, D) -> (B, K): exp(logit_scale) x cosine."""
+        return self.clip.logit_scale.exp() * F.normalize(video, dim=-1) @ F.normalize(text, dim=-1).T
+
+    def forward(self, frames: Tensor, prototypes: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float and (K, D) prototypes -> (B, K) logits."""
+        return self.similarity(self.encode_video(frames), prototypes)
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What training can change, by name: all but the text tower while that is frozen."""
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
+
+    def load_trained_state(self, state: dict[str, Tensor], source: str) -> None:
+        """Load what `trained_state` gave; every missing or foreign key is an error that names `source`."""
+        wanted = self.trained_state()
+        missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+        wrong = sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape)
+        for what, keys in (("lacks", missing), ("has unknown", foreign), ("has other shapes for", wrong)):
+            if keys:
+                raise ValueError(
+                    f"{source} {what} {len(keys)} tensors, e.g. {', '.join(keys[:3])}: not weights of this model."
+                )
+        self.load_state_dict({**self.state_dict(), **state}, strict=True)
+
+
+class FrameEncoder:
+    """The same model stopped before its head: `encode_video` gives frame embeddings (B, T, D)."""
+
+    def __init__(self, model: PrototypeClassifier):
+        self.preprocess, self.encode_video = model.preprocess, model.encode_frames
+
+
+# name -> (head, trains the text tower); the weights of each come from `checkpoint`.
+ARCHITECTURES = {
+    "clip": ("mean", False),
+    "motion": ("mean", False),
+    "text4vis": ("temporal", False),
+    "vificlip": ("mean", True),
+}
+
+
+def default_preprocess(name: str, resolution: int, num_frames: int = 8) -> Preprocess:
+    """Preprocessing of the paper's models: CLIP resizes to its input, Text4Vis to 256 before a 224 crop."""
+    short_side = 256 if resolution == 224 and name != "clip" else resolution
+    return Preprocess(num_frames=num_frames, short_side=short_side, crop_size=resolution)
+
+
+def load_model(
+    name: str,
+    checkpoint: str | Path | None = None,
+    backbone: str | Path = "ViT-B/16",
+    head: str | None = None,
+    device: str | torch.device = "cpu",
+    num_frames: int = 8,
+) -> PrototypeClassifier:
+    """Load a model for evaluation or training.
+
+    Args:
+        name: "clip" (vanilla), "motion" (ours), "text4vis" or "vificlip" (those architectures;
+            trained here, or from a checkpoint written by `fine_tune`).
+        checkpoint: file written by `fine_tune`; None gives CLIP's own weights (and a fresh head).
+        backbone: OpenAI name or path of a CLIP state dict.   head: overrides the model's head.
+    Raises: ValueError for an unknown name or foreign weights, FileNotFoundError for missing files.
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"model {name!r}: expected one of {', '.join(ARCHITECTURES)}.")
+    clip_model = clip_loading.load_clip(backbone, device)
+    own_head, train_text = ARCHITECTURES[name]
+    preprocess = default_preprocess(name, clip_model.visual.input_resolution, num_frames)
+    model = PrototypeClassifier(clip_model, preprocess, head or own_head, train_text).to(device).eval()
+    if checkpoint is not None:
+        model.load_trained_state(read_checkpoint(checkpoint, device)["model"], str(checkpoint))
+    return model
+
+
+def read_checkpoint(path: str | Path, device: str | torch.device, entry: str = "model") -> dict:
+    """A file written by `fine_tune`: tensors and plain values only.
+
+    Raises: FileNotFoundError, or ValueError if the file is broken or has no `entry`.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint.")
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # what a broken pickle raises is anybody's guess
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason}).") from error
+    if not isinstance(saved, dict) or entry not in saved:
+        raise ValueError(f"{path}: no entry {entry!r}, so no checkpoint of fine_tune.")
+    return saved

@@ -1,0 +1,169 @@
+"""Executed notebooks made fit to publish: no secrets, no local paths, a page of HTML beside them."""
+
+import html
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import nbformat
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+
+from motion_lib.config import REPOSITORY
+from motion_lib.storage import atomic_path, write_text
+
+_SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+_SHORTEST_SECRET = 8  # shorter values are words that occur by chance
+_KERNEL_FILE = re.compile(r"[^\s\"'<>=]*ipykernel_\d+[/\\]\d+\.py")
+# Papermill's record of a run that says what was run; its paths and clock times differ on every machine.
+_KEPT_METADATA = ("parameters", "duration", "exception", "version")
+
+
+class Scrubber:
+    """Replaces this machine's secrets by `***` and its paths by short names, in text or whole notebooks."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None):
+        environment = os.environ if environment is None else environment
+        secrets = sorted(set(_secrets(environment)), key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, secrets))) if secrets else None
+        self._paths = _path_patterns(environment)
+
+    def text(self, text: str) -> str:
+        """The text without secrets and without this machine's paths."""
+        if self._secrets:
+            text = self._secrets.sub("***", text)
+        text = _KERNEL_FILE.sub("<cell>", text)
+        for pattern, name in self._paths:
+            text = pattern.sub(lambda _, name=name: name, text)
+        return text
+
+    def notebook(self, notebook: NotebookNode) -> NotebookNode:
+        """A copy to publish: every text scrubbed, clock times and papermill's paths dropped."""
+        clean = nbformat.from_dict(self._walk(json.loads(json.dumps(notebook))))
+        about = clean.metadata.get("papermill", {})
+        clean.metadata["papermill"] = {key: about[key] for key in _KEPT_METADATA if key in about}
+        for cell in clean.cells:
+            for key in ("papermill", "execution"):
+                cell.metadata.pop(key, None)
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell["id"] = "injected-parameters"  # papermill draws a new one each time
+        return clean
+
+    def _walk(self, value: object) -> object:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self._walk(item) for item in _joined_streams(value)]
+        if isinstance(value, dict):
+            return {self.text(k): v if _is_picture(k) else self._walk(v) for k, v in value.items()}
+        return value
+
+
+def _is_picture(key: str) -> bool:
+    """Whether an output's entry is base64, where a match would be chance."""
+    return key.startswith("image/") and key != "image/svg+xml"
+
+
+def _joined_streams(outputs: list) -> list:
+    """A cell's outputs with neighbouring pieces of one stream joined: a secret may be cut in two."""
+    joined: list = []
+    for output in outputs:
+        same = (
+            isinstance(output, dict)
+            and output.get("output_type") == "stream"
+            and joined
+            and joined[-1].get("name") == output["name"]
+        )
+        if same:
+            joined[-1] = joined[-1] | {"text": joined[-1]["text"] + output["text"]}
+        else:
+            joined.append(output)
+    return joined
+
+
+def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
+    """Secret values as they may be printed: plain, line by line, and in Python, JSON, HTML and URL form."""
+    for name, value in environment.items():
+        if not _SECRET_NAME.search(name):
+            continue
+        for part in {value.strip(), *(line.strip() for line in value.splitlines())}:
+            if len(part) >= _SHORTEST_SECRET:
+                yield from (part, repr(part)[1:-1], json.dumps(part)[1:-1])
+                yield from (html.escape(part), quote(part, safe=""))
+
+
+def _path_patterns(environment: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
+    """This machine's folders and the names that stand for them, longest first."""
+    named = {str(Path.home()): "~", sys.base_prefix: "<python>", sys.prefix: "<python>"}
+    for variable in ("MOTION_DATA", "MOTION_RESULTS"):
+        named[environment.get(variable, "")] = f"${variable}"
+    named[str(REPOSITORY)] = "."
+    whole = r"(?<![\w.-]){}(?![\w-])"
+    return [
+        (re.compile(whole.format(re.escape(folder.rstrip("/")))), name)
+        for folder, name in sorted(named.items(), key=lambda pair: -len(pair[0]))
+        if Path(folder).is_absolute() and len(folder) > 1
+    ]
+
+
+def write_notebook(notebook: NotebookNode, path: Path) -> Path:
+    """Write a notebook atomically."""
+    with atomic_path(path) as temporary:
+        nbformat.write(notebook, temporary)
+    return path
+
+
+def write_html(notebook: NotebookNode, path: Path, source_dir: Path) -> Path:
+    """Write a notebook as one page that needs no other file; pictures it links to lie below `source_dir`."""
+    about = {"metadata": {"name": path.stem, "path": str(source_dir)}}
+    page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, resources=about)
+    return write_text(path, page)
+
+
+class LineLog:
+    """A file for a running notebook's prints: passes whole lines on, scrubbed, at most `burst` per window."""
+
+    def __init__(
+        self,
+        scrub: Callable[[str], str],
+        write: Callable[[str], None],
+        burst: int = 20,
+        window_sec: float = 10.0,
+    ):
+        self._scrub, self._write = scrub, write
+        self._burst, self._window_sec = burst, window_sec
+        self._unfinished, self._shown, self._hidden, self._started = "", 0, 0, time.monotonic()
+
+    def write(self, text: str) -> None:
+        """Take a piece of output; papermill calls this as the notebook prints."""
+        *lines, self._unfinished = (self._unfinished + text).split("\n")
+        for line in lines:
+            self._line(line.rsplit("\r", 1)[-1])
+
+    def flush(self) -> None:
+        """Nothing waits but an unfinished line."""
+
+    def close(self) -> None:
+        """Pass on the last unfinished line and say how much was left out."""
+        if self._unfinished:
+            self.write("\n")
+        self._open_window()
+
+    def _line(self, line: str) -> None:
+        if time.monotonic() - self._started > self._window_sec:
+            self._open_window()
+        if self._shown < self._burst:
+            self._write(self._scrub(line))
+            self._shown += 1
+        else:
+            self._hidden += 1
+
+    def _open_window(self) -> None:
+        if self._hidden:
+            self._write(f"... {self._hidden} more lines, all of them in the executed copy")
+        self._shown, self._hidden, self._started = 0, 0, time.monotonic()

@@ -1,0 +1,234 @@
+"""The tables and figures of the notebooks, made from an experiment or from its records."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from motion_lib import descriptions as texts
+from motion_lib.config import RunConfig
+from motion_lib.diagrams import caption_table, contact_sheet
+from motion_lib.evaluation import RetrievalResult, VideoFeatures, score
+from motion_lib.experiment import Experiment
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS, TEMPORAL_METHODS
+from motion_lib.paper import REPORTED_LIKERT, REPORTED_RETRIEVAL, REPORTED_STATISTICS
+from motion_lib.plots import bar_figure, epoch_figure, retrieval_figure
+from motion_lib.tables import DATASET_LABEL, KIND_LABEL, PAPER_DATASET, mean_acc, select
+
+
+# ------------------------------------------------------------------ 00 setup
+def dataset_table(experiment: Experiment) -> pd.DataFrame:
+    """Videos, classes and absent files of every data set and subset that the experiment uses."""
+    cfg = experiment.cfg
+    wanted = [(cfg.source, "train"), (cfg.source, "val"), *((t, cfg.target_subset) for t in cfg.targets)]
+    opened = [experiment.dataset(name, subset) for name, subset in wanted]
+    return pd.DataFrame(
+        {
+            "Data set": [DATASET_LABEL[d.name] for d in opened],
+            "Subset": [d.subset for d in opened],
+            "Videos": [len(d) for d in opened],
+            "Classes": [len(d.class_names) for d in opened],
+            "Listed but absent": [len(d.missing) for d in opened],
+        }
+    )
+
+
+def _example_clips(experiment: Experiment, count: int) -> list[tuple[np.ndarray, str]]:
+    """Model input (T, S, S, 3) uint8 and class name of the first video of `count` classes spread over a target."""
+    clips = experiment.clips(experiment.cfg.targets[0], experiment.cfg.target_subset, experiment.vanilla)
+    labels, names = np.array(clips.dataset.labels), clips.dataset.class_names
+    chosen = np.linspace(0, len(names) - 1, count).astype(int)
+    return [(clips[int(np.flatnonzero(labels == c)[0])].transpose(0, 2, 3, 1), names[c]) for c in chosen]
+
+
+def world_figure(experiment: Experiment, clips: int) -> Figure:
+    """Contact sheet of target clips, each with its class name and motion description."""
+    named = experiment.descriptions(experiment.cfg.targets[0], "object")
+    examples = _example_clips(experiment, clips)
+    captions = [f"{name}: {named.select([name]).texts[0]}" for _, name in examples]
+    return contact_sheet([clip for clip, _ in examples], captions, width=118)
+
+
+def backbone_table(experiment: Experiment) -> pd.DataFrame:
+    """What the backbone names of the first target's clips; outside the miniature the truth is not known."""
+    return experiment.backbone_knowledge()
+
+
+# ------------------------------------------------------------------ 01 descriptions
+def caption_figure(experiment: Experiment, classes: int) -> Figure:
+    """Figure 1: an ordinary caption beside the motion description of the same class."""
+    named = experiment.descriptions(experiment.cfg.source, "object")
+    rows = [(named.class_names[i], experiment.caption(i), named.texts[i]) for i in range(classes)]
+    return caption_table(("Class", "Ordinary caption", "Motion description"), rows, (24, 34, 62))
+
+
+def generation_figure(experiment: Experiment, classes: int) -> Figure:
+    """Figure 2: class name, description, masked description, above frames of a video."""
+    target = experiment.cfg.targets[0]
+    sets = {kind: experiment.descriptions(target, kind) for kind in DESCRIPTION_KINDS}
+    examples = _example_clips(experiment, classes)
+    captions = []
+    for _, name in examples:
+        named, masked = (sets[kind].select([name]).texts[0] for kind in DESCRIPTION_KINDS)
+        captions.append(f"{name}  →  {named}  →  {masked}")
+    return contact_sheet([clip for clip, _ in examples], captions, width=118)
+
+
+def statistics_table(experiment: Experiment) -> pd.DataFrame:
+    """Appendix D.2: reported numbers of the paper's data sets, measured ones of this profile's."""
+    rows = []
+    for name in (experiment.cfg.source, *experiment.cfg.targets):
+        measured = texts.statistics(experiment.descriptions(name, "object"))
+        row = {
+            "Descriptions of": DATASET_LABEL[name],
+            "Descriptions": measured.descriptions,
+            "Distinct": measured.unique,
+        }
+        row |= {"Words each, measured": f"{measured.words_per_description:.2f}"}
+        row |= {
+            "Verbs each, measured": f"{measured.verbs_per_description:.2f}",
+            "Verbs, measured": measured.verbs,
+        }
+        reported = REPORTED_STATISTICS[PAPER_DATASET.get(name, "kinetics400")]
+        row |= {"Words each, reported": f"{reported.words_per_description:g}"}
+        row |= {
+            "Verbs each, reported": f"{reported.verbs_per_description:g}",
+            "Verbs, reported": reported.verbs,
+        }
+        rows.append({**row, "Counting rule (measured)": measured.verb_rule})
+    return pd.DataFrame(rows)
+
+
+def masking_table(experiment: Experiment) -> pd.DataFrame:
+    """How many descriptions masking changes, with one example of each target."""
+    rows = []
+    for target in experiment.cfg.targets:
+        named, masked = (experiment.descriptions(target, kind) for kind in DESCRIPTION_KINDS)
+        changed = texts.changed_by_masking(named, masked)
+        first = changed[0] if changed else 0
+        rows.append(
+            {
+                "Target": DATASET_LABEL[target],
+                "Changed": f"{len(changed)} of {len(named)}",
+                "Named": named.texts[first],
+                "Masked": masked.select(named.class_names).texts[first],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def likert_table() -> pd.DataFrame:
+    """Table 1 as reported; nobody rated this profile's descriptions."""
+    rows = [
+        {
+            "Attribute": name,
+            "Mean, reported": f"{score_.mean:g}",
+            "IAA %, reported (paper)": f"{score_.iaa_percent_paper:g}",
+            "IAA %, reported (authors' sheet)": f"{score_.iaa_percent_pdf:g}",
+            "Measured": "not collected",
+        }
+        for name, score_ in REPORTED_LIKERT.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+# ------------------------------------------------------------------ 02 to 05 results
+def first_results(results: Mapping[str, Mapping[tuple[str, str], RetrievalResult]]) -> pd.DataFrame:
+    """Top-1 percent with its interval: one row a method, one column a target and description kind."""
+    rows = []
+    for key, cells in results.items():
+        row = {"Method": METHODS[key].label}
+        for (target, kind), result in cells.items():
+            low, high = result.interval()[1:]
+            row[f"{DATASET_LABEL[target]}, {KIND_LABEL[kind]}"] = (
+                f"{100 * result.accuracy():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+            )
+        rows.append(row)
+    chance = {f"{DATASET_LABEL[t]}, {KIND_LABEL[k]}": f"{100 / r.scores.shape[1]:.1f}" for (t, k), r in cells.items()}
+    return pd.DataFrame([*rows, {"Method": "chance", **chance}])
+
+
+def main_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:
+    """The drop from named to masked of every method, measured and reported, and its numbers."""
+    measured, reported, rows = {}, {}, []
+    for target in cfg.targets:
+        final = select(records, dataset=target, epoch=None)
+        pairs = {
+            k: tuple(mean_acc(select(final, method=k, descriptions=kind)) for kind in DESCRIPTION_KINDS)
+            for k in TABLE_METHODS
+        }
+        measured[DATASET_LABEL[target]] = {k: pair for k, pair in pairs.items() if not np.isnan(pair).any()}
+        paper = REPORTED_RETRIEVAL[PAPER_DATASET[target]]
+        label = DATASET_LABEL[PAPER_DATASET[target]]
+        with_row = [k for k in TABLE_METHODS if METHODS[k].paper_row]
+        reported[label] = {k: tuple(paper[METHODS[k].paper_row][kind] for kind in DESCRIPTION_KINDS) for k in with_row}
+        for what, title, panel in (
+            ("measured", DATASET_LABEL[target], measured),
+            ("reported", label, reported),
+        ):
+            rows += [(what, title, key, *pair) for key, pair in panel[title].items()]
+    numbers = pd.DataFrame(rows, columns=["source", "data_set", "method", "named_percent", "masked_percent"])
+    return retrieval_figure(measured, reported, cfg.profile), numbers
+
+
+def order_table(experiment: Experiment, methods: tuple[str, ...]) -> pd.DataFrame:
+    """How far scores move, and top-1 percent, when a target's frames are reversed or shuffled before the head."""
+    target, rows = experiment.cfg.targets[0], []
+    for key in methods:
+        model = experiment.trained_model(key)
+        frames, named = experiment.encode_frames(model, target), experiment.descriptions(target, "object")
+        length = frames.features.shape[1]
+        orders = {
+            "as filmed": torch.arange(length),
+            "reversed": torch.arange(length).flip(0),
+            "shuffled": torch.randperm(length, generator=torch.Generator().manual_seed(0)),
+        }
+        base = None
+        for name, order in orders.items():
+            with torch.inference_mode():
+                pooled = model.head(frames.features[:, order])
+            result = score(model, VideoFeatures(pooled, frames.dataset, frames.failed, frames.wall_time_sec), named)
+            base = result.scores if base is None else base
+            moved = float(np.abs(result.scores - base).max())
+            rows.append(
+                {
+                    "Head": METHODS[key].head,
+                    "Frames": name,
+                    "Top-1, %": f"{100 * result.accuracy():.1f}",
+                    "Largest change of a logit": f"{moved:.1e}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def temporal_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:
+    """Mean pooling against the temporal transformer, mean over seeds with its interval or range."""
+    rows = []
+    for target in cfg.targets:
+        for key in TEMPORAL_METHODS:
+            for kind in DESCRIPTION_KINDS:
+                cell = select(records, dataset=target, epoch=None, method=key, descriptions=kind)
+                values = [100 * record["metrics"]["acc1"] for record in cell]
+                low, high = min(values), max(values)
+                if len(cell) == 1:
+                    low, high = (100 * cell[0]["metrics"][bound] for bound in ("acc1_low", "acc1_high"))
+                rows.append((key, DATASET_LABEL[target], KIND_LABEL[kind], np.mean(values), low, high, len(cell)))
+    numbers = pd.DataFrame(rows, columns=["method", "target", "kind", "percent", "low", "high", "seeds"])
+    return bar_figure(numbers, TEMPORAL_METHODS), numbers
+
+
+def epochs_figure(records: list[dict], cfg: RunConfig, source: Mapping[int, float]) -> tuple[Figure, pd.DataFrame]:
+    """Accuracy after each epoch on a target, named and masked, beside the held-out source (this seed)."""
+    parts = []
+    for target in cfg.targets:
+        for kind in DESCRIPTION_KINDS:
+            for epoch in source:
+                cell = select(records, method="motion", dataset=target, descriptions=kind, epoch=epoch)
+                values = [100 * record["metrics"]["acc1"] for record in cell]
+                sd = np.std(values, ddof=1) if len(values) > 1 else np.nan
+                parts.append((DATASET_LABEL[target], KIND_LABEL[kind], epoch, np.mean(values), sd))
+        parts += [(DATASET_LABEL[target], "held-out source", epoch, value, np.nan) for epoch, value in source.items()]
+    numbers = pd.DataFrame(parts, columns=["target", "line", "epoch", "mean", "sd"])
+    return epoch_figure(dict(list(numbers.groupby("target", sort=False)))), numbers

@@ -1,0 +1,211 @@
+"""Figures in one style: colour-blind safe, readable in grey, column widths of the paper.
+
+Functions draw numbers they are given; they compute no metric and change no global state.
+`save_figure` writes PDF, SVG and PNG without dates, so that an unchanged figure leaves git clean,
+and the plotted numbers as CSV.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from motion_lib.config import RunConfig
+from motion_lib.methods import METHODS
+from motion_lib.storage import atomic_path, write_text
+
+COLUMN_INCHES, FULL_INCHES = 3.03, 6.30  # 7.7 cm and 16 cm, the paper's column and text width
+_PALETTE = sns.color_palette("colorblind")
+# One colour and marker per method in every figure.
+METHOD_STYLE: dict[str, tuple[tuple, str]] = {
+    "clip": (_PALETTE[7], "s"),
+    "xclip": (_PALETTE[4], "v"),
+    "text4vis": (_PALETTE[1], "^"),
+    "vificlip": (_PALETTE[2], "D"),
+    "names": (_PALETTE[8], "P"),
+    "motion": (_PALETTE[0], "o"),
+    "motion_temporal": (_PALETTE[3], "X"),
+}
+_RC = {
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "0.9",
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.5,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "motion_lib",
+    "savefig.dpi": 300,
+}
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """The style of every figure, within a `with` block only."""
+    with mpl.rc_context(_RC):
+        yield
+
+
+def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame | None = None) -> Path:
+    """Write `figures/<profile>/<name>.{pdf,svg,png}` and the plotted numbers; returns the PNG's path."""
+    with paper_style():
+        for suffix, metadata in (
+            ("pdf", {"CreationDate": None}),
+            ("svg", {"Date": None}),
+            ("png", {"Software": None}),
+        ):
+            with atomic_path(cfg.figures_dir / f"{name}.{suffix}") as temporary:
+                figure.savefig(temporary, format=suffix, metadata=metadata)
+    if numbers is not None:
+        write_text(cfg.figures_dir / f"{name}.csv", numbers.to_csv(index=False, lineterminator="\n"))
+    return cfg.figures_dir / f"{name}.png"
+
+
+def slope_panel(values: Mapping[str, tuple[float, float]], title: str, ax: Axes, label_gap: float = 2.6) -> Axes:
+    """Top-1 percent from named to masked object, one line a method.
+
+    Args: values: method key -> (named, masked) percent.   label_gap: least distance of two labels, percent.
+    """
+    ends = _spread([masked for _, masked in values.values()], label_gap)
+    for (key, (named, masked)), y in zip(values.items(), ends, strict=True):
+        colour, marker = METHOD_STYLE[key]
+        style = "-" if key in ("motion", "motion_temporal") else "--"
+        ax.plot([0, 1], [named, masked], style, color=colour, marker=marker)
+        ax.annotate(METHODS[key].label, (1.07, y), va="center", fontsize=7.2, color=colour, annotation_clip=False)
+    ax.set(title=title, xlim=(-0.15, 1.05), xticks=[0, 1], xticklabels=["object\nnamed", "object\nmasked"])
+    return ax
+
+
+def _spread(values: Sequence[float], gap: float) -> list[float]:
+    """Label heights near `values` that keep at least `gap` between neighbours."""
+    order = np.argsort(values)
+    placed = np.array(values, dtype=float)[order]
+    for _ in range(200):
+        for i in range(len(placed) - 1):
+            overlap = gap - (placed[i + 1] - placed[i])
+            if overlap > 0:
+                placed[i] -= overlap / 2
+                placed[i + 1] += overlap / 2
+    result = np.empty(len(placed))
+    result[order] = placed
+    return result.tolist()
+
+
+def retrieval_figure(
+    measured: Mapping[str, Mapping[str, tuple[float, float]]],
+    reported: Mapping[str, Mapping[str, tuple[float, float]]],
+    profile: str,
+) -> Figure:
+    """The main figure: measured panels above, the paper's reported ones below, never in one panel.
+
+    Args: target title -> method key -> (named, masked) percent.
+    """
+    with paper_style():
+        figure, axes = plt.subplots(2, len(measured), figsize=(FULL_INCHES, 4.9), squeeze=False)
+        for row, (what, panels) in enumerate(((f"measured, {profile}", measured), ("reported by the paper", reported))):
+            top = max(max(pair) for panel in panels.values() for pair in panel.values())
+            for ax, (title, values) in zip(axes[row], panels.items(), strict=True):
+                slope_panel(values, f"{title} ({what})", ax, label_gap=top / 14)
+                ax.set(ylim=(0, 1.12 * top), ylabel="Top-1 accuracy (%)")
+                ax.set_xlim(-0.15, 2.0)
+        return figure
+
+
+def history_figure(histories: Mapping[str, Sequence[dict]]) -> Figure:
+    """Training loss and training accuracy per epoch, one line a method."""
+    with paper_style():
+        figure, axes = plt.subplots(1, 2, figsize=(FULL_INCHES, 2.3))
+        for key, rows in histories.items():
+            colour, marker = METHOD_STYLE[key]
+            epochs = [row["epoch"] for row in rows]
+            axes[0].plot(
+                epochs,
+                [row["train_loss"] for row in rows],
+                color=colour,
+                marker=marker,
+                label=METHODS[key].label,
+            )
+            axes[1].plot(epochs, [100 * row["train_acc1"] for row in rows], color=colour, marker=marker)
+        axes[0].set(xlabel="Epoch", ylabel="Training loss (nats)")
+        axes[1].set(xlabel="Epoch", ylabel="Training top-1 (%)")
+        for ax in axes:
+            ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        axes[0].legend(frameon=False)
+        return figure
+
+
+def epoch_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Accuracy after each epoch, one panel a data set.
+
+    Args: title -> frame with columns epoch, line, mean, sd (percent; sd may be nan).
+    """
+    with paper_style():
+        figure, axes = plt.subplots(1, len(curves), figsize=(FULL_INCHES, 2.4), squeeze=False)
+        for ax, (title, frame) in zip(axes[0], curves.items(), strict=True):
+            for index, (line, part) in enumerate(frame.groupby("line", sort=False)):
+                colour, marker, style = (
+                    _PALETTE[(0, 1, 2, 7)[index]],
+                    "os^D"[index],
+                    ("-", "--", ":", "-.")[index],
+                )
+                ax.plot(part["epoch"], part["mean"], color=colour, marker=marker, linestyle=style, label=line)
+                if part["sd"].notna().all():
+                    ax.fill_between(
+                        part["epoch"],
+                        part["mean"] - part["sd"],
+                        part["mean"] + part["sd"],
+                        color=colour,
+                        alpha=0.18,
+                        lw=0,
+                    )
+            ax.set(
+                title=title,
+                xlabel="Epoch (0: before fine-tuning)",
+                ylabel="Top-1 accuracy (%)",
+                ylim=(0, None),
+            )
+            ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+            ax.legend(frameon=False)
+        return figure
+
+
+def bar_figure(frame: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """Top-1 percent with intervals, one panel a target, bars grouped by description kind.
+
+    Args: frame: columns method, target, kind, percent, low, high.
+    """
+    with paper_style():
+        targets = list(dict.fromkeys(frame["target"]))
+        figure, axes = plt.subplots(1, len(targets), figsize=(FULL_INCHES, 2.5), sharey=True, squeeze=False)
+        for ax, target in zip(axes[0], targets, strict=True):
+            part, kinds = frame[frame["target"] == target], list(dict.fromkeys(frame["kind"]))
+            width = 0.8 / len(methods)
+            for index, key in enumerate(methods):
+                rows = part[part["method"] == key].set_index("kind").loc[kinds]
+                x = np.arange(len(kinds)) + (index - (len(methods) - 1) / 2) * width
+                errors = np.abs(rows[["low", "high"]].to_numpy().T - rows["percent"].to_numpy())
+                ax.bar(
+                    x, rows["percent"], 0.92 * width, yerr=errors, label=METHODS[key].label, color=METHOD_STYLE[key][0],
+                    hatch=("", "///", "...")[index], edgecolor="white", error_kw={"lw": 0.9, "capsize": 2},
+                )  # fmt: skip
+            ax.set(title=target, xticks=np.arange(len(kinds)), xticklabels=kinds)
+        axes[0, 0].set_ylabel("Top-1 accuracy (%)")
+        axes[0, -1].legend(frameon=False)
+        return figure

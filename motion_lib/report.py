@@ -1,0 +1,60 @@
+"""Collects what the notebooks wrote: tables over all seeds, figures, verdicts. Measures nothing."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from IPython.display import Image, Markdown, display
+
+from motion_lib.claims import claims_table, overfitting_table, verdict_counts
+from motion_lib.config import RunConfig
+from motion_lib.methods import TABLE_METHODS
+from motion_lib.paper import CLAIMS
+from motion_lib.records import frame_of
+from motion_lib.tables import epoch_table, retrieval_table, temporal_table, write_table
+
+
+def inventory(records: list[dict]) -> pd.DataFrame:
+    """How many records there are of each method, by seed: the first thing to check."""
+    frame = frame_of([record for record in records if record["epoch"] is None])
+    return frame.pivot_table(index="method", columns="seed", values="acc1", aggfunc="count", fill_value=0)
+
+
+def claims_with_sentences(counts: pd.DataFrame) -> pd.DataFrame:
+    """Verdict counts with the claim in words and its place in the paper."""
+    sentences = pd.DataFrame([{"Claim": c.key, "In words": c.sentence, "Where": c.where} for c in CLAIMS])
+    return sentences.merge(counts, on="Claim", how="inner").drop(columns="Claim")
+
+
+def write_all_tables(records: list[dict], cfg: RunConfig) -> dict[str, pd.DataFrame]:
+    """Tables 2 to 7, the claims and their verdicts over all seeds, written and returned by name."""
+    tables: dict[str, pd.DataFrame] = {}
+    for offset, target in enumerate(cfg.targets):
+        tables[f"table{2 + offset}"] = retrieval_table(records, target, TABLE_METHODS)
+        tables[f"table{4 + offset}"] = temporal_table(records, target)
+        tables[f"table{6 + offset}"] = epoch_table(records, "motion", target)
+    tables["claims"] = claims_table(records, cfg.targets)
+    tables["verdicts"] = claims_with_sentences(verdict_counts(tables["claims"]))
+    tables["overfitting"] = overfitting_table(records, cfg.targets)
+    for name, table in tables.items():
+        write_table(table, cfg, name)
+    return tables
+
+
+def read_table(cfg: RunConfig, name: str) -> pd.DataFrame:
+    """A table that an earlier notebook wrote.
+
+    Raises: FileNotFoundError that says to run the notebooks.
+    """
+    path = cfg.results_dir / "tables" / f"{name}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"table {name!r} is not there: run the notebooks before 07_report.")
+    return pd.read_csv(path, keep_default_na=False)
+
+
+def show_figures(cfg: RunConfig, names: Sequence[str]) -> None:
+    """Show figures that earlier notebooks wrote, each under its name; an absent one is said to be absent."""
+    for name in names:
+        path = cfg.figures_dir / f"{name}.png"
+        display(Markdown(f"**{name}**" if path.is_file() else f"**{name}**: not run"))
+        if path.is_file():
+            display(Image(path, width=760))

@@ -1,0 +1,118 @@
+"""Tables from records: reported and measured beside each other, never in one column."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from motion_lib.config import RunConfig
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS, Method
+from motion_lib.paper import REPORTED_RETRIEVAL
+from motion_lib.statistics import mean_and_sd
+from motion_lib.storage import write_text
+
+NOT_RUN = "not run"
+UNAVAILABLE = "numbers not in the text at hand"  # Tables 4 to 7
+# The data set of the paper that each target stands for.
+PAPER_DATASET = {
+    "miniature-ucf": "ucf101",
+    "miniature-hmdb": "hmdb51",
+    "ucf101": "ucf101",
+    "hmdb51": "hmdb51",
+}
+DATASET_LABEL = {
+    "miniature-source": "miniature source",
+    "miniature-ucf": "miniature UCF-like",
+    "miniature-hmdb": "miniature HMDB-like",
+    "kinetics400": "Kinetics-400",
+    "ucf101": "UCF-101",
+    "hmdb51": "HMDB-51",
+}
+KIND_LABEL = {"object": "object named", "masked": "object masked"}
+
+
+def measured_cell(records: list[dict]) -> str:
+    """Top-1 percent of the records of one cell: one seed with its bootstrap interval, several with mean and sd."""
+    if not records:
+        return NOT_RUN
+    seeds = {record["seed"] for record in records}
+    values = [100 * record["metrics"]["acc1"] for record in records]
+    if len(seeds) > 1 and np.ptp(values) > 0:
+        mean, sd, n = mean_and_sd(values)
+        return f"{mean:.1f} ± {sd:.1f} (n={n})"
+    metrics = records[0]["metrics"]
+    return f"{values[0]:.1f} [{100 * metrics['acc1_low']:.1f}, {100 * metrics['acc1_high']:.1f}]"
+
+
+def select(records: list[dict], **wanted: object) -> list[dict]:
+    """Records whose fields have these values."""
+    return [r for r in records if all(r[name] == value for name, value in wanted.items())]
+
+
+def mean_acc(records: list[dict]) -> float:
+    """Mean top-1 percent over the records' seeds; nan without records."""
+    return float(np.mean([100 * r["metrics"]["acc1"] for r in records])) if records else float("nan")
+
+
+def _reported(dataset: str, method: Method, kind: str) -> str:
+    if method.paper_row is None:
+        return "not in the paper"
+    return f"{REPORTED_RETRIEVAL[PAPER_DATASET[dataset]][method.paper_row][kind]:g}"
+
+
+def retrieval_table(records: list[dict], dataset: str, methods: tuple[str, ...]) -> pd.DataFrame:
+    """Table 2 or 3: one row a method; reported percent of the paper, measured percent of this profile.
+
+    The human row is reported only: nobody was asked about this profile's videos.
+    """
+    final, rows = select(records, dataset=dataset, epoch=None), []
+    for key in methods:
+        method = METHODS[key]
+        cells = {kind: select(final, method=key, descriptions=kind) for kind in DESCRIPTION_KINDS}
+        drop = mean_acc(cells["object"]) - mean_acc(cells["masked"])
+        row = {
+            "Method": method.label,
+            "Weights run": method.weights if cells["object"] else method.weights or NOT_RUN,
+        }
+        row |= {f"Reported, {KIND_LABEL[kind]}": _reported(dataset, method, kind) for kind in DESCRIPTION_KINDS}
+        row |= {f"Measured, {KIND_LABEL[kind]}": measured_cell(cells[kind]) for kind in DESCRIPTION_KINDS}
+        rows.append({**row, "Measured drop": NOT_RUN if np.isnan(drop) else f"{drop:.1f}"})
+    human = REPORTED_RETRIEVAL[PAPER_DATASET[dataset]]["Human"]
+    row = {"Method": "Human estimate", "Weights run": "people"}
+    row |= {f"Reported, {KIND_LABEL[kind]}": f"{human[kind]:g}" for kind in DESCRIPTION_KINDS}
+    row |= {f"Measured, {KIND_LABEL[kind]}": "not collected" for kind in DESCRIPTION_KINDS}
+    return pd.DataFrame([*rows, {**row, "Measured drop": "not collected"}])
+
+
+def temporal_table(records: list[dict], dataset: str) -> pd.DataFrame:
+    """Table 4 or 5: mean pooling against the temporal transformer; the paper's numbers are not in the text at hand."""
+    final, rows = select(records, dataset=dataset, epoch=None), []
+    for key, head in (("motion", "mean over frames"), ("motion_temporal", "6-layer temporal transformer")):
+        row = {"Video head": head, "Reported": UNAVAILABLE}
+        cells = {kind: select(final, method=key, descriptions=kind) for kind in DESCRIPTION_KINDS}
+        rows.append(row | {f"Measured, {KIND_LABEL[kind]}": measured_cell(cell) for kind, cell in cells.items()})
+    return pd.DataFrame(rows)
+
+
+def epoch_table(records: list[dict], method: str, dataset: str) -> pd.DataFrame:
+    """Table 6 or 7: top-1 percent after each epoch, with sd over seeds; epoch 0 is before training."""
+    chosen = [r for r in select(records, method=method, dataset=dataset) if r["epoch"] is not None]
+    rows = []
+    for epoch in sorted({record["epoch"] for record in chosen}):
+        cells = {kind: select(chosen, epoch=epoch, descriptions=kind) for kind in DESCRIPTION_KINDS}
+        measured = {f"Measured, {KIND_LABEL[kind]}": measured_cell(cell) for kind, cell in cells.items()}
+        rows.append({"Epoch": epoch, "Reported": UNAVAILABLE, **measured})
+    return pd.DataFrame(rows)
+
+
+def write_table(table: pd.DataFrame, cfg: RunConfig, name: str) -> Path:
+    """Write `results/<profile>/tables/<name>.csv` and `.md`; returns the CSV's path."""
+    folder = cfg.results_dir / "tables"
+    write_text(folder / f"{name}.md", markdown(table))
+    return write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A pipe table with one header line."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).values.tolist()]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"

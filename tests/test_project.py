@@ -1,0 +1,242 @@
+"""The project's own rules: pins, commands, notebooks as sources, and which module may import which."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_notebook
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from motion_lib.config import REPOSITORY, check_names
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+MODULES = {
+    ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((REPOSITORY / "motion_lib").rglob("*.py"))
+}
+
+# --- pins -----------------------------------------------------------------------------------------
+
+
+def pins() -> dict[str, Requirement]:
+    lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
+
+
+def version(pin: Requirement) -> str:
+    (only,) = pin.specifier
+    assert only.operator == "==", f"{pin}: not an exact pin"
+    return only.version
+
+
+def test_every_package_is_pinned_exactly_and_for_any_index():
+    for name, pin in pins().items():
+        assert re.fullmatch(r"[0-9][0-9a-z.]*", version(pin)), f"{name}: {version(pin)} does not install anywhere"
+        assert pin.url is None
+
+
+def test_pins_satisfy_pyproject():
+    extras = PROJECT["optional-dependencies"].values()
+    asked = [*PROJECT["dependencies"], *(requirement for extra in extras for requirement in extra)]
+    for requirement in map(Requirement, asked):
+        pin = pins()[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version(pin)), f"{pin} does not satisfy {requirement}"
+        assert str(pin.marker) == str(requirement.marker), f"{pin}: other platforms than {requirement}"
+
+
+def test_conda_takes_the_same_pins():
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert conda == ["python=3.11", "pip"]
+    assert pip == {"pip": ["-r requirements.lock", "-e .[notebooks,dev]"]}
+
+
+# --- commands and metadata ------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_lists_its_targets():
+    # A make that runs these tests hands its flags down, which would change the output.
+    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    command = ["make", "--no-print-directory", "-C", str(REPOSITORY)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    listed = {line.split()[0] for line in done.stdout.splitlines()[1:]}
+    assert {"env", "reproduce", "test", "lint", "lock", "clean", "help"} <= listed
+
+
+def test_ci_runs_make_test():
+    script = REPOSITORY / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert script.read_text().rstrip().endswith("make test")
+
+
+def test_citation_names_the_paper_and_this_version():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert (citation["cff-version"], citation["version"]) == ("1.2.0", PROJECT["version"])
+    assert {"message", "title", "authors"} <= set(citation)
+    authors = [author["family-names"] for author in citation["preferred-citation"]["authors"]]
+    assert authors == ["Devaraj", "Fermüller", "Aloimonos"]
+    assert f"## [{PROJECT['version']}]" in (REPOSITORY / "CHANGELOG.md").read_text()
+
+
+# --- notebooks as sources -------------------------------------------------------------------------
+
+
+def notebook_faults(notebook: nbformat.NotebookNode) -> list[str]:
+    """What keeps a notebook from being a source: outputs, parameters that are no literals, long cells."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    faults = [f"long cell: {cell.source[:40]!r}" for cell in code if len(cell.source.splitlines()) > 20]
+    faults += ["outputs" for cell in code if cell.outputs or cell.execution_count]
+    parameters = [cell.source for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    if len(parameters) != 1:
+        return [*faults, f"{len(parameters)} cells tagged parameters"]
+    kernel = notebook.metadata.get("kernelspec", {})
+    if (kernel.get("name"), kernel.get("language")) != ("python3", "python"):
+        faults.append("kernelspec is not python3, which papermill needs")  # plain papermill reads the language there
+    return faults + _parameter_faults(parameters[0])
+
+
+def _parameter_faults(source: str) -> list[str]:
+    faults = []
+    for statement in ast.parse(source).body:
+        text = ast.unparse(statement)
+        if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)):
+            faults.append(f"not name = literal: {text}")
+            continue
+        try:
+            ast.literal_eval(statement.value)
+            check_names([statement.targets[0].id])
+        except ValueError as error:
+            faults.append(f"{text}: {error}")
+    return faults
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_a_clean_source(path):
+    assert notebook_faults(nbformat.read(path, as_version=4)) == []
+
+
+def test_the_notebook_check_finds_faults():
+    good = "profile = 'miniature'\nseed = 0  # of fine-tuning\ntargets = ['a', 'b']"
+    bad = "import os\nseeds = 3\nseed: int = 0\nlr = 1 / 1000\nepochs = round(3)"
+    metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+
+    def notebook(source: str, tags=("parameters",), **more) -> nbformat.NotebookNode:
+        cell = new_code_cell(source, metadata={"tags": list(tags)}, **more)
+        return new_notebook(cells=[cell], metadata=metadata)
+
+    assert notebook_faults(notebook(good)) == []
+    assert len(notebook_faults(notebook(bad))) == 5
+    assert notebook_faults(notebook(good, tags=())) == ["0 cells tagged parameters"]
+    assert notebook_faults(notebook(good, execution_count=1)) == ["outputs"]
+    assert notebook_faults(notebook(good + "\n" * 25 + "lr = 1")) == [
+        "long cell: \"profile = 'miniature'\\nseed = 0  # of fin\""
+    ]
+    metadata.clear()
+    assert notebook_faults(notebook(good)) == ["kernelspec is not python3, which papermill needs"]
+
+
+# --- modules --------------------------------------------------------------------------------------
+
+# design.md's arrows: what each of these may import of motion_lib; the rest only must not make a cycle.
+FOUNDATIONS = {
+    "storage": set(),
+    "paper": set(),
+    "statistics": set(),
+    "video": set(),
+    "descriptions": {"storage"},
+    "preprocessing": set(),
+    "clip_loading": set(),
+    "heads": {"clip_loading"},
+    "models": {"clip_loading", "heads", "preprocessing"},
+    "config": {"storage"},
+    "datasets": {"video", "frames", "descriptions", "storage"},
+    "ratings": {"descriptions", "statistics", "storage"},
+    "generation": {"descriptions", "storage"},
+}
+# Only whoever runs notebooks may import what runs them.
+RUNNERS = {"reproduce", "notebook_run", "notebook_output"}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Names that a module imports, also inside functions; `from a import b` gives a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """For each module of motion_lib, the modules of motion_lib that it imports."""
+    graph = {}
+    for name, path in MODULES.items():
+        asked = {wanted for wanted in imports_of(path) if wanted.startswith("motion_lib")}
+        graph[name] = {part if part in MODULES else part.rpartition(".")[0] for part in asked} - {name}
+    return graph
+
+
+def find_cycle(graph: dict[str, set[str]]) -> list[str]:
+    """One cycle of the graph as a path, or an empty list."""
+    done: set[str] = set()
+
+    def visit(name: str, trail: list[str]) -> list[str]:
+        if name in trail:
+            return [*trail[trail.index(name) :], name]
+        if name in done:
+            return []
+        for wanted in sorted(graph.get(name, ())):
+            if cycle := visit(wanted, [*trail, name]):
+                return cycle
+        done.add(name)
+        return []
+
+    return next((cycle for name in sorted(graph) if (cycle := visit(name, []))), [])
+
+
+def test_find_cycle():
+    assert find_cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
+def test_imports_go_one_way():
+    graph = {name: wanted - {"motion_lib"} for name, wanted in import_graph().items() if name != "motion_lib"}
+    assert find_cycle(graph) == []
+
+
+@pytest.mark.parametrize("name", FOUNDATIONS)
+def test_foundations_know_nothing_above_them(name):
+    if f"motion_lib.{name}" not in MODULES:
+        pytest.skip(f"{name} is not written yet")
+    wanted = {module.removeprefix("motion_lib.") for module in import_graph()[f"motion_lib.{name}"]}
+    assert wanted <= FOUNDATIONS[name]
+
+
+def test_no_module_imports_the_runner():
+    for name, wanted in import_graph().items():
+        if name.removeprefix("motion_lib.") not in RUNNERS:
+            assert not {module.removeprefix("motion_lib.") for module in wanted} & RUNNERS, name
+
+
+def test_no_module_is_named_for_nothing():
+    names = {name.rpartition(".")[2] for name in MODULES}
+    assert not names & {"utils", "util", "helpers", "helper", "misc", "common"}
+
+
+def test_importing_the_package_is_light():
+    code = "import motion_lib, sys; print(*({'torch', 'decord', 'clip', 'papermill'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
