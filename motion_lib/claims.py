@@ -65,6 +65,9 @@ def _paired(
     seeds = sorted(sides[0].keys() & sides[1].keys())
     if not seeds:
         return None
+    for seed in seeds:
+        if sides[0][seed]["video_list_hash"] != sides[1][seed]["video_list_hash"]:
+            raise ValueError(f"{dataset}, seed {seed}: {better} and {worse} saw other videos and cannot be paired.")
     correct = [np.concatenate([ranks_of(side[seed]) == 0 for seed in seeds]) for side in sides]
     classes = np.concatenate([np.array(sides[0][seed]["labels"].split(), dtype=np.int64) for seed in seeds])
     return correct[0], correct[1], classes, len(seeds)
@@ -100,12 +103,12 @@ def compare(records: list[dict], dataset: str, comparison: Comparison) -> dict:
             "Verdict": NOT_RUN,
         }
     a, b, classes, seeds = paired
-    gap = bootstrap_difference(a, b, classes)
+    gap, visible = bootstrap_difference(a, b, classes), smallest_detectable_gap(a, b, classes)
     return {
         **row,
         "Gap, points": f"{100 * gap.estimate:+.1f}",
         "95 % CI": f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]",
-        "Smallest visible gap": f"{100 * smallest_detectable_gap(a, b, classes):.1f}",
+        "Smallest visible gap": "not known" if np.isnan(visible) else f"{100 * visible:.1f}",
         "Seeds": seeds,
         "Verdict": verdict(gap, comparison.no_better),
     }

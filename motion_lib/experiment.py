@@ -24,7 +24,7 @@ from motion_lib.miniature.pretrain import TinyClip
 from motion_lib.miniature.sentences import class_caption
 from motion_lib.miniature.world import World, make_world
 from motion_lib.models import FrameEncoder, PrototypeClassifier, load_model
-from motion_lib.records import Measurement, write_record
+from motion_lib.records import Measurement, Weights, write_record
 from motion_lib.storage import content_hash, file_sha256
 from motion_lib.training import History, Recipe
 
@@ -58,7 +58,7 @@ class Experiment:
     @property
     def backbone_label(self) -> str:
         """The backbone as a notebook prints it, without a path."""
-        return Path(self.backbone).name if self.miniature else self.cfg.backbone
+        return Path(self.backbone).name if Path(self.backbone).is_file() else self.backbone
 
     @property
     def data_root(self) -> Path:
@@ -160,12 +160,20 @@ class Experiment:
         )
 
     # -------------------------------------------------------------- results
+    def checkpoint(self, key: str, epoch: int | None = None) -> Path | None:
+        """A method's weights after its last epoch, or after `epoch` epochs; None: the backbone as pretrained."""
+        history = self.train(key)
+        if not get_method(key).trained or epoch == 0:
+            return None
+        return history.last_checkpoint if epoch is None else history.checkpoint(epoch)
+
     def trained_model(self, key: str, epoch: int | None = None) -> PrototypeClassifier:
         """A method's model after its last epoch, or after `epoch` epochs (0: before training)."""
-        method, history = get_method(key), self.train(key)
-        if not method.trained or epoch == 0:
-            return self.load(method)
-        return self.load(method, history.last_checkpoint if epoch is None else history.checkpoint(epoch))
+        return self.load(get_method(key), self.checkpoint(key, epoch))
+
+    def _weights(self, checkpoint: Path | None) -> Weights:
+        backbone, trained = inputs.backbone_file(self.backbone), checkpoint and file_sha256(checkpoint)
+        return Weights(self.backbone_label, file_sha256(backbone), trained or "")
 
     def encode(self, model: PrototypeClassifier, name: str, subset: str) -> VideoFeatures:
         """Features of a data set, each video encoded once."""
@@ -177,14 +185,16 @@ class Experiment:
 
         Returns: {(target, kind): result}.   `epoch`: as in `trained_model`; None is the last one.
         """
-        model, method, results = self.trained_model(key, epoch), get_method(key), {}
+        method, checkpoint, results = get_method(key), self.checkpoint(key, epoch), {}
+        model, weights = self.load(method, checkpoint), self._weights(checkpoint)
+        data = self.data_root.name if self.miniature else ""
         for target in self.cfg.targets:
             videos = self.encode(model, target, self.cfg.target_subset)
             for kind in DESCRIPTION_KINDS:
                 descriptions = self.descriptions(target, kind)
-                results[target, kind] = score(model, videos, descriptions)
+                result = results[target, kind] = score(model, videos, descriptions)
                 measured = Measurement(
-                    method, target, kind, epoch, results[target, kind], descriptions, videos.wall_time_sec
+                    method, target, kind, epoch, result, descriptions, videos.wall_time_sec, weights, data
                 )
                 write_record(self.cfg, measured, model.preprocess)
         return results

@@ -18,7 +18,11 @@ _LISTS = {
     "ucf101": "ucf101/ucfTrainTestlist",
     "hmdb51": "hmdb51/testTrainMulti_7030_splits",
 }
-_VIDEOS = {"kinetics400": "kinetics400/train", "ucf101": "ucf101/UCF-101", "hmdb51": "hmdb51/videos"}
+_VIDEOS = {
+    "kinetics400": ("kinetics400/train", "kinetics400/val"),
+    "ucf101": ("ucf101/UCF-101",),
+    "hmdb51": ("hmdb51/videos",),
+}
 CLIP_CACHE = Path.home() / ".cache" / "clip"
 
 
@@ -35,10 +39,13 @@ def missing_inputs(cfg: RunConfig) -> list[str]:
     """One sentence for each input that the run needs and the machine lacks; empty for the miniature."""
     if cfg.profile == "miniature":
         return []
+    unknown = [name for name in (cfg.source, *cfg.targets) if name not in _LISTS]
+    if unknown:
+        raise ValueError(f"profile {cfg.profile!r}: no such data set {unknown[0]!r}; known are {', '.join(_LISTS)}.")
     wanted = [(cfg.source, "object")] + [(name, kind) for name in cfg.targets for kind in ("object", "masked")]
     lacking = []
     for name in (cfg.source, *cfg.targets):
-        for what, folder in (("official lists", _LISTS[name]), ("videos", _VIDEOS[name])):
+        for what, folder in (("official lists", _LISTS[name]), *(("videos", folder) for folder in _VIDEOS[name])):
             path = cfg.data_root / folder
             if not path.is_dir():
                 lacking.append(f"{name}: {what}, expected in {path}")
@@ -49,23 +56,30 @@ def missing_inputs(cfg: RunConfig) -> list[str]:
     return lacking + _missing_backbone(cfg.backbone)
 
 
+def backbone_file(backbone: str) -> Path:
+    """Where the weights of an OpenAI name or a path lie, or would lie."""
+    named = backbone in clip.available_models()
+    return CLIP_CACHE / (backbone.replace("/", "-") + ".pt") if named else Path(backbone)
+
+
 def _missing_backbone(backbone: str) -> list[str]:
-    if backbone not in clip.available_models():
-        return [] if Path(backbone).is_file() else [f"CLIP weights, expected at {backbone}"]
-    cached = CLIP_CACHE / (backbone.replace("/", "-") + ".pt")
-    return (
-        []
-        if cached.is_file()
-        else [f"CLIP {backbone} weights, expected at {cached}: clip.load({backbone!r}) downloads them"]
-    )
+    path = backbone_file(backbone)
+    if path.is_file():
+        return []
+    how = f": clip.load({backbone!r}) downloads them" if backbone in clip.available_models() else ""
+    return [f"CLIP {backbone} weights, expected at {path}{how}"]
 
 
-def require_inputs(cfg: RunConfig) -> None:
-    """Print one line when everything is there; otherwise raise MissingInputs with the whole list."""
-    lacking = missing_inputs(cfg)
+def stop_without(cfg: RunConfig, lacking: list[str]) -> None:
+    """Raise MissingInputs with the whole list, if there is anything on it."""
     if lacking:
         items = "\n".join(f"  - {item}" for item in lacking)
         raise MissingInputs(
             f"profile {cfg.profile!r} lacks {len(lacking)} inputs (MOTION_DATA is {cfg.data_root}):\n{items}"
         )
+
+
+def require_inputs(cfg: RunConfig) -> None:
+    """Print one line when everything is there; otherwise raise MissingInputs with the whole list."""
+    stop_without(cfg, missing_inputs(cfg))
     print(f"profile {cfg.profile!r}: all inputs are there.")

@@ -67,15 +67,6 @@ class PrototypeClassifier(nn.Module):
             if not name.startswith("visual.") and name != "logit_scale":
                 parameter.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> "PrototypeClassifier":
-        """Training mode, except that BatchNorm (only in CLIP's ResNet towers) keeps its pretrained
-        statistics: a batch holds few videos and many frames of each, which makes its own a bad estimate."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        return self
-
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

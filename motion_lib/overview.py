@@ -47,8 +47,9 @@ def world_figure(experiment: Experiment, clips: int) -> Figure:
     """Contact sheet of target clips, each with its class name and motion description."""
     named = experiment.descriptions(experiment.cfg.targets[0], "object")
     examples = _example_clips(experiment, clips)
-    captions = [f"{name}: {named.select([name]).texts[0]}" for _, name in examples]
-    return contact_sheet([clip for clip, _ in examples], captions, width=118)
+    chosen = [named.select([name]) for _, name in examples]  # in the descriptions' spelling of the class names
+    captions = [f"{only.class_names[0]}: {only.texts[0]}" for only in chosen]
+    return contact_sheet([clip for clip, _ in examples], captions)
 
 
 def backbone_table(experiment: Experiment) -> pd.DataFrame:
@@ -61,7 +62,7 @@ def caption_figure(experiment: Experiment, classes: int) -> Figure:
     """Figure 1: an ordinary caption beside the motion description of the same class."""
     named = experiment.descriptions(experiment.cfg.source, "object")
     rows = [(named.class_names[i], experiment.caption(i), named.texts[i]) for i in range(classes)]
-    return caption_table(("Class", "Ordinary caption", "Motion description"), rows, (24, 34, 62))
+    return caption_table(("Class", "Ordinary caption", "Motion description"), rows, (22, 34, 64))
 
 
 def generation_figure(experiment: Experiment, classes: int) -> Figure:
@@ -71,9 +72,9 @@ def generation_figure(experiment: Experiment, classes: int) -> Figure:
     examples = _example_clips(experiment, classes)
     captions = []
     for _, name in examples:
-        named, masked = (sets[kind].select([name]).texts[0] for kind in DESCRIPTION_KINDS)
-        captions.append(f"{name}  →  {named}  →  {masked}")
-    return contact_sheet([clip for clip, _ in examples], captions, width=118)
+        named, masked = (sets[kind].select([name]) for kind in DESCRIPTION_KINDS)
+        captions.append(f"{named.class_names[0]}\n→ {named.texts[0]}\n→ {masked.texts[0]}")
+    return contact_sheet([clip for clip, _ in examples], captions)
 
 
 def statistics_table(experiment: Experiment) -> pd.DataFrame:
@@ -135,13 +136,15 @@ def likert_table() -> pd.DataFrame:
 
 
 # ------------------------------------------------------------------ 02 to 05 results
-def first_results(results: Mapping[str, Mapping[tuple[str, str], RetrievalResult]]) -> pd.DataFrame:
+def first_results(
+    results: Mapping[str, Mapping[tuple[str, str], RetrievalResult]], resamples: int = 10_000
+) -> pd.DataFrame:
     """Top-1 percent with its interval: one row a method, one column a target and description kind."""
     rows = []
     for key, cells in results.items():
         row = {"Method": METHODS[key].label}
         for (target, kind), result in cells.items():
-            low, high = result.interval()[1:]
+            low, high = result.interval(resamples)[1:]
             row[f"{DATASET_LABEL[target]}, {KIND_LABEL[kind]}"] = (
                 f"{100 * result.accuracy():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
             )
@@ -170,7 +173,7 @@ def main_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFra
         ):
             rows += [(what, title, key, *pair) for key, pair in panel[title].items()]
     numbers = pd.DataFrame(rows, columns=["source", "data_set", "method", "named_percent", "masked_percent"])
-    return retrieval_figure(measured, reported, cfg.profile), numbers
+    return retrieval_figure(measured, reported), numbers
 
 
 def order_table(experiment: Experiment, methods: tuple[str, ...]) -> pd.DataFrame:
@@ -216,7 +219,9 @@ def temporal_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.Dat
                     low, high = (100 * cell[0]["metrics"][bound] for bound in ("acc1_low", "acc1_high"))
                 rows.append((key, DATASET_LABEL[target], KIND_LABEL[kind], np.mean(values), low, high, len(cell)))
     numbers = pd.DataFrame(rows, columns=["method", "target", "kind", "percent", "low", "high", "seeds"])
-    return bar_figure(numbers, TEMPORAL_METHODS), numbers
+    seeds = int(numbers["seeds"].max())
+    bars = f"lowest and highest of {seeds} seeds" if seeds > 1 else "95 % interval over groups of clips, one seed"
+    return bar_figure(numbers, TEMPORAL_METHODS, bars), numbers
 
 
 def epochs_figure(records: list[dict], cfg: RunConfig, source: Mapping[int, float]) -> tuple[Figure, pd.DataFrame]:
@@ -229,6 +234,7 @@ def epochs_figure(records: list[dict], cfg: RunConfig, source: Mapping[int, floa
                 values = [100 * record["metrics"]["acc1"] for record in cell]
                 sd = np.std(values, ddof=1) if len(values) > 1 else np.nan
                 parts.append((DATASET_LABEL[target], KIND_LABEL[kind], epoch, np.mean(values), sd))
-        parts += [(DATASET_LABEL[target], "held-out source", epoch, value, np.nan) for epoch, value in source.items()]
+        held_out = f"held-out source (seed {cfg.seed})"
+        parts += [(DATASET_LABEL[target], held_out, epoch, value, np.nan) for epoch, value in source.items()]
     numbers = pd.DataFrame(parts, columns=["target", "line", "epoch", "mean", "sd"])
     return epoch_figure(dict(list(numbers.groupby("target", sort=False)))), numbers

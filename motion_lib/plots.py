@@ -16,6 +16,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
 
 from motion_lib.config import RunConfig
 from motion_lib.methods import METHODS
@@ -29,7 +30,7 @@ METHOD_STYLE: dict[str, tuple[tuple, str]] = {
     "xclip": (_PALETTE[4], "v"),
     "text4vis": (_PALETTE[1], "^"),
     "vificlip": (_PALETTE[2], "D"),
-    "names": (_PALETTE[8], "P"),
+    "names": (_PALETTE[9], "P"),
     "motion": (_PALETTE[0], "o"),
     "motion_temporal": (_PALETTE[3], "X"),
 }
@@ -61,6 +62,10 @@ def paper_style() -> Iterator[None]:
     """The style of every figure, within a `with` block only."""
     with mpl.rc_context(_RC):
         yield
+        interactive = mpl.is_interactive()
+    # A notebook's backend, which starts with the first figure, turns this on; were it restored as well, no
+    # later figure would be shown.
+    mpl.interactive(interactive)
 
 
 def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame | None = None) -> Path:
@@ -78,60 +83,63 @@ def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame
     return cfg.figures_dir / f"{name}.png"
 
 
-def slope_panel(values: Mapping[str, tuple[float, float]], title: str, ax: Axes, label_gap: float = 2.6) -> Axes:
+def slope_panel(
+    values: Mapping[str, tuple[float, float]], title: str, ax: Axes, top: float, hollow: bool = False
+) -> Axes:
     """Top-1 percent from named to masked object, one line a method.
 
-    Args: values: method key -> (named, masked) percent.   label_gap: least distance of two labels, percent.
+    Args: values: method key -> (named, masked) percent.   top: of the axis.   hollow: markers of reported numbers.
     """
-    ends = _spread([masked for _, masked in values.values()], label_gap)
+    ends = spread([masked for _, masked in values.values()], top / 15, 0.03 * top, 0.97 * top)
     for (key, (named, masked)), y in zip(values.items(), ends, strict=True):
         colour, marker = METHOD_STYLE[key]
         style = "-" if key in ("motion", "motion_temporal") else "--"
-        ax.plot([0, 1], [named, masked], style, color=colour, marker=marker)
-        ax.annotate(METHODS[key].label, (1.07, y), va="center", fontsize=7.2, color=colour, annotation_clip=False)
-    ax.set(title=title, xlim=(-0.15, 1.05), xticks=[0, 1], xticklabels=["object\nnamed", "object\nmasked"])
+        ax.plot([0, 1], [named, masked], style, color=colour, marker=marker, mfc="white" if hollow else colour)
+        ax.annotate(METHODS[key].label, (1.07, y), va="center", fontsize=7.2, color=_ink(colour))
+    if not values:
+        ax.text(0.5, top / 2, "not run", ha="center", va="center")
+    ax.set(title=title, xticks=[0, 1], xticklabels=["object\nnamed", "object\nmasked"])
+    ax.set(xlim=(-0.15, 2.0), ylim=(0, top), ylabel="Top-1 accuracy (%)")
     return ax
 
 
-def _spread(values: Sequence[float], gap: float) -> list[float]:
-    """Label heights near `values` that keep at least `gap` between neighbours."""
-    order = np.argsort(values)
-    placed = np.array(values, dtype=float)[order]
-    for _ in range(200):
-        for i in range(len(placed) - 1):
-            overlap = gap - (placed[i + 1] - placed[i])
-            if overlap > 0:
-                placed[i] -= overlap / 2
-                placed[i + 1] += overlap / 2
-    result = np.empty(len(placed))
-    result[order] = placed
+def _ink(colour: tuple) -> tuple:
+    """A colour dark enough to be read as text."""
+    return tuple(0.75 * part for part in colour)
+
+
+def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Label heights nearest to `values` (least squares) between `low` and `high`, at least `gap` apart."""
+    order, steps = np.argsort(values, kind="stable"), gap * np.arange(len(values))
+    if not len(order):
+        return []
+    placed = isotonic_regression(np.array(values, dtype=float)[order] - steps).x
+    result = np.empty(len(order))
+    result[order] = np.clip(placed, low, max(low, high - steps[-1])) + steps
     return result.tolist()
 
 
 def retrieval_figure(
     measured: Mapping[str, Mapping[str, tuple[float, float]]],
     reported: Mapping[str, Mapping[str, tuple[float, float]]],
-    profile: str,
 ) -> Figure:
     """The main figure: measured panels above, the paper's reported ones below, never in one panel.
 
-    Args: target title -> method key -> (named, masked) percent.
+    Args: target title -> method key -> (named, masked) percent; a panel without methods says "not run".
     """
     with paper_style():
         figure, axes = plt.subplots(2, len(measured), figsize=(FULL_INCHES, 4.9), squeeze=False)
-        for row, (what, panels) in enumerate(((f"measured, {profile}", measured), ("reported by the paper", reported))):
-            top = max(max(pair) for panel in panels.values() for pair in panel.values())
+        for row, (what, panels) in enumerate((("measured here", measured), ("reported by the paper", reported))):
+            highest = max((max(pair) for panel in panels.values() for pair in panel.values()), default=100.0)
             for ax, (title, values) in zip(axes[row], panels.items(), strict=True):
-                slope_panel(values, f"{title} ({what})", ax, label_gap=top / 14)
-                ax.set(ylim=(0, 1.12 * top), ylabel="Top-1 accuracy (%)")
-                ax.set_xlim(-0.15, 2.0)
+                slope_panel(values, f"{title}, {what}", ax, 1.12 * max(highest, 1.0), hollow=bool(row))
         return figure
 
 
 def history_figure(histories: Mapping[str, Sequence[dict]]) -> Figure:
     """Training loss and training accuracy per epoch, one line a method."""
     with paper_style():
-        figure, axes = plt.subplots(1, 2, figsize=(FULL_INCHES, 2.3))
+        figure, axes = plt.subplots(1, 2, figsize=(FULL_INCHES, 2.5))
         for key, rows in histories.items():
             colour, marker = METHOD_STYLE[key]
             epochs = [row["epoch"] for row in rows]
@@ -147,8 +155,14 @@ def history_figure(histories: Mapping[str, Sequence[dict]]) -> Figure:
         axes[1].set(xlabel="Epoch", ylabel="Training top-1 (%)")
         for ax in axes:
             ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        axes[0].legend(frameon=False)
+        _legend_above(figure, axes[0])
         return figure
+
+
+def _legend_above(figure: Figure, ax: Axes, columns: int = 5) -> None:
+    """One legend for all panels, outside of them, where it hides nothing."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), columns), frameon=False)
 
 
 def epoch_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
@@ -157,7 +171,7 @@ def epoch_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
     Args: title -> frame with columns epoch, line, mean, sd (percent; sd may be nan).
     """
     with paper_style():
-        figure, axes = plt.subplots(1, len(curves), figsize=(FULL_INCHES, 2.4), squeeze=False)
+        figure, axes = plt.subplots(1, len(curves), figsize=(FULL_INCHES, 2.7), sharey=True, squeeze=False)
         for ax, (title, frame) in zip(axes[0], curves.items(), strict=True):
             for index, (line, part) in enumerate(frame.groupby("line", sort=False)):
                 colour, marker, style = (
@@ -175,25 +189,24 @@ def epoch_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
                         alpha=0.18,
                         lw=0,
                     )
-            ax.set(
-                title=title,
-                xlabel="Epoch (0: before fine-tuning)",
-                ylabel="Top-1 accuracy (%)",
-                ylim=(0, None),
-            )
+            ax.set(title=title, xlabel="Epoch (0: before fine-tuning)")
             ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-            ax.legend(frameon=False)
+        axes[0, 0].set_ylim(0, 1.04 * axes[0, 0].get_ylim()[1])
+        axes[0, 0].set_ylabel("Top-1 accuracy (%)")
+        if any(frame["sd"].notna().any() for frame in curves.values()):
+            figure.supxlabel("Bands: one standard deviation over seeds", fontsize=7.5)
+        _legend_above(figure, axes[0, 0])
         return figure
 
 
-def bar_figure(frame: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Top-1 percent with intervals, one panel a target, bars grouped by description kind.
+def bar_figure(frame: pd.DataFrame, methods: Sequence[str], error_bars: str) -> Figure:
+    """Top-1 percent with error bars, one panel a target, bars grouped by description kind.
 
-    Args: frame: columns method, target, kind, percent, low, high.
+    Args: frame: columns method, target, kind, percent, low, high.   error_bars: what they show, printed below.
     """
     with paper_style():
         targets = list(dict.fromkeys(frame["target"]))
-        figure, axes = plt.subplots(1, len(targets), figsize=(FULL_INCHES, 2.5), sharey=True, squeeze=False)
+        figure, axes = plt.subplots(1, len(targets), figsize=(FULL_INCHES, 2.8), sharey=True, squeeze=False)
         for ax, target in zip(axes[0], targets, strict=True):
             part, kinds = frame[frame["target"] == target], list(dict.fromkeys(frame["kind"]))
             width = 0.8 / len(methods)
@@ -207,5 +220,6 @@ def bar_figure(frame: pd.DataFrame, methods: Sequence[str]) -> Figure:
                 )  # fmt: skip
             ax.set(title=target, xticks=np.arange(len(kinds)), xticklabels=kinds)
         axes[0, 0].set_ylabel("Top-1 accuracy (%)")
-        axes[0, -1].legend(frameon=False)
+        figure.supxlabel(f"Error bars: {error_bars}", fontsize=7.5)
+        _legend_above(figure, axes[0, 0])
         return figure

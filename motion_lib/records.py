@@ -23,14 +23,24 @@ from motion_lib.evaluation import RetrievalResult
 from motion_lib.methods import Method
 from motion_lib.preprocessing import Preprocess
 from motion_lib.storage import content_hash, write_json
+from motion_lib.tables import PAPER_DATASET
 
 SCHEMA = 1
 PACKAGES = ("torch", "torchvision", "clip-anytorch", "decord", "av", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
+class Weights:
+    """What was run: name and SHA-256 of the backbone, SHA-256 of the checkpoint ("": the backbone as it is)."""
+
+    backbone: str
+    backbone_sha256: str
+    checkpoint_sha256: str = ""
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """What a record is about. `epoch` None means after the last epoch."""
+    """What a record is about. `epoch` None means after the last epoch; `data` names the rendered world."""
 
     method: Method
     dataset: str
@@ -39,6 +49,17 @@ class Measurement:
     result: RetrievalResult
     descriptions: DescriptionSet
     wall_time_sec: float
+    weights: Weights
+    data: str = ""
+
+    @property
+    def paper_item(self) -> str:
+        """The paper's table that this number stands beside."""
+        dataset = PAPER_DATASET.get(self.dataset)
+        if dataset not in ("ucf101", "hmdb51"):
+            return "none"
+        first = 6 if self.epoch is not None else 4 if self.method.key == "motion_temporal" else 2
+        return f"Table {first + (dataset == 'hmdb51')}"
 
     def file_name(self, seed: int) -> str:
         """Name of the record's file, readable in a listing."""
@@ -54,13 +75,20 @@ def records_dir(cfg: RunConfig) -> Path:
 def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) -> Path:
     """Write one record atomically and return its path."""
     result, interval = measured.result, measured.result.interval(cfg.bootstrap_resamples)
+    now, file_name = environment(cfg), measured.file_name(cfg.seed)
     record = {
         "schema": SCHEMA,
+        "run_id": f"{now['date'][:10]}-{measured.method.key}-{content_hash(cfg.experiment_id, file_name)[:8]}",
+        "paper_item": measured.paper_item,
         "profile": cfg.profile,
         "experiment": cfg.experiment_id,
         "method": measured.method.key,
         "label": measured.method.label,
         "weights": measured.method.weights,
+        "backbone": measured.weights.backbone,
+        "backbone_sha256": measured.weights.backbone_sha256,
+        "checkpoint_sha256": measured.weights.checkpoint_sha256,
+        "data": measured.data,
         "training_texts": measured.method.training_texts,
         "prompt_template": measured.method.template,
         "dataset": measured.dataset,
@@ -87,12 +115,17 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
         "descriptions_sha256": measured.descriptions.sha256,
         "class_list_hash": content_hash(list(measured.descriptions.class_names)),
         "video_list_hash": content_hash(list(result.video_ids)),
-        "parameters": asdict(cfg),
-        "environment": environment(cfg),
+        "parameters": {name: _without_folder(value) for name, value in asdict(cfg).items()},
+        "environment": now,
         "wall_time_sec": round(measured.wall_time_sec, 2),
         "clips_per_sec": round(len(result.labels) / max(measured.wall_time_sec, 1e-9), 1),
     }
-    return write_json(records_dir(cfg) / measured.file_name(cfg.seed), record)
+    return write_json(records_dir(cfg) / file_name, record)
+
+
+def _without_folder(value: object) -> object:
+    """A parameter that is a path keeps its last part only: records say nothing of the machine."""
+    return Path(value).name if isinstance(value, str) and Path(value).expanduser().is_absolute() else value
 
 
 def environment(cfg: RunConfig) -> dict:
@@ -108,7 +141,7 @@ def environment(cfg: RunConfig) -> dict:
         "commit": _git("rev-parse", "--short=12", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--", "motion_lib", "notebooks")),
         "peak_mem_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -129,13 +162,24 @@ def _git(*arguments: str) -> str:
 
 
 def read_records(cfg: RunConfig) -> list[dict]:
-    """All records of this experiment, any seed; those of other experiments are counted in a printed line."""
+    """All records of this experiment, any seed.
+
+    Left out, with a printed count: records of other parameters, and records of another rendered world or
+    backbone than the newest has. The same parameters make others once the code that draws them has changed.
+    """
     paths = sorted(records_dir(cfg).glob("*.json"))
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     ours = [record for record in records if record["experiment"] == cfg.experiment_id]
-    if len(ours) < len(records):
-        print(f"{len(records) - len(ours)} records of other parameters in {records_dir(cfg).name}/ are left out.")
-    return ours
+    newest = max(ours, key=lambda record: record["environment"]["date"], default=None)
+    current = [record for record in ours if _made_from(record) == _made_from(newest)]
+    for left_out, why in ((len(records) - len(ours), "parameters"), (len(ours) - len(current), "data or backbones")):
+        if left_out:
+            print(f"{left_out} records of other {why} in {records_dir(cfg).name}/ are left out.")
+    return current
+
+
+def _made_from(record: dict) -> tuple[str, str]:
+    return record["data"], record["backbone_sha256"]
 
 
 def ranks_of(record: dict) -> np.ndarray:

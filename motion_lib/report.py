@@ -1,16 +1,32 @@
 """Collects what the notebooks wrote: tables over all seeds, figures, verdicts. Measures nothing."""
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 from IPython.display import Image, Markdown, display
+from PIL import Image as Picture
 
 from motion_lib.claims import claims_table, overfitting_table, verdict_counts
 from motion_lib.config import RunConfig
+from motion_lib.inputs import missing_inputs, stop_without
 from motion_lib.methods import TABLE_METHODS
 from motion_lib.paper import CLAIMS
-from motion_lib.records import frame_of
+from motion_lib.records import frame_of, read_records, records_dir
 from motion_lib.tables import epoch_table, retrieval_table, temporal_table, write_table
+
+
+def collect_records(cfg: RunConfig) -> list[dict]:
+    """The records of all seeds.
+
+    Raises: MissingInputs where there is none yet, with one list of what making them takes.
+    """
+    records = read_records(cfg)
+    if not records:
+        wanted = f"records of these parameters, expected in {records_dir(cfg)}: notebooks 02 to 05 write them"
+        stop_without(cfg, [wanted, *missing_inputs(cfg)])
+    return records
 
 
 def inventory(records: list[dict]) -> pd.DataFrame:
@@ -57,4 +73,13 @@ def show_figures(cfg: RunConfig, names: Sequence[str]) -> None:
         path = cfg.figures_dir / f"{name}.png"
         display(Markdown(f"**{name}**" if path.is_file() else f"**{name}**: not run"))
         if path.is_file():
-            display(Image(path, width=760))
+            display(Image(_preview(path), width=760))
+
+
+def _preview(path: Path, width: int = 950) -> bytes:
+    """A PNG small enough that a report of many figures stays below 2 MB."""
+    buffer = io.BytesIO()
+    with Picture.open(path) as picture:
+        small = picture.convert("RGB").resize((width, round(width * picture.height / picture.width)))
+        small.save(buffer, "png", optimize=True)
+    return buffer.getvalue()

@@ -5,6 +5,7 @@ other frames than were asked for after a seek and counts frames that do not exis
 decoded from the start with PyAV: right first, fast second.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -103,7 +104,8 @@ def _open(path: Path) -> av.container.InputContainer:
         # Some HMDB-51 files carry metadata that is not UTF-8.
         return av.open(str(path), metadata_errors="ignore")
     except (av.FFmpegError, ValueError) as error:
-        raise VideoReadError(path, f"not a readable video ({error}).") from error
+        # strerror: the whole message would name the file, and reasons go into records.
+        raise VideoReadError(path, f"not a readable video ({getattr(error, 'strerror', error)}).") from error
 
 
 def _codec(path: Path) -> str:
@@ -120,7 +122,8 @@ def _read_with_decord(path: Path, choose: Callable[[int], np.ndarray]) -> np.nda
         reader = decord.VideoReader(str(path), num_threads=1)
         return reader.get_batch(list(choose(len(reader)))).asnumpy()
     except decord.DECORDError as error:
-        reason = str(error).strip().splitlines()[0]
+        # decord's lines begin with the time and its own source file.
+        reason = re.sub(r"\[[\d:]+\] \S+:\d+: ", "", str(error).strip().splitlines()[0])
         raise VideoReadError(path, f"decord cannot decode it ({reason}).") from error
 
 
@@ -131,7 +134,8 @@ def _read_in_sequence(path: Path, choose: Callable[[int], np.ndarray]) -> np.nda
             for frame in container.decode(video=0):
                 frames.append(frame.to_ndarray(format="rgb24"))
         except av.FFmpegError as error:
-            raise VideoReadError(path, f"decoding stops after {len(frames)} frames ({error}).") from error
+            reason = f"decoding stops after {len(frames)} frames ({error.strerror})."
+            raise VideoReadError(path, reason) from error
     if not frames:
         raise VideoReadError(path, "holds no decodable frame.")
     return np.stack([frames[i] for i in choose(len(frames))])

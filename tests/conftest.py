@@ -3,7 +3,21 @@
 import os
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
+
+mpl.use("Agg")
+# A miniature that takes seconds: what it measures means nothing, but every step is the real one.
+SMOKE = {
+    "source_clips": 5,  # one of them held out
+    "target_clips": 4,
+    "stills": 512,
+    "pretrain_epochs": 1,
+    "num_frames": 4,
+    "epochs": 2,
+    "warmup_epochs": 1,
+    "bootstrap_resamples": 500,
+}
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +28,33 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: set MOTION_SHARED to the folder with the shared data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_dir(tmp_path_factory) -> Path:
+    """Where all tests of a session share one smoke-size miniature, its runs and its results."""
+    return tmp_path_factory.mktemp("smoke")
+
+
+@pytest.fixture
+def smoke_env(smoke_dir, monkeypatch) -> Path:
+    """MOTION_DATA and MOTION_RESULTS below `smoke_dir`, for this process and what it starts."""
+    monkeypatch.setenv("MOTION_DATA", str(smoke_dir / "data"))
+    monkeypatch.setenv("MOTION_RESULTS", str(smoke_dir / "results"))
+    return smoke_dir
+
+
+@pytest.fixture
+def smoke(smoke_env):
+    """The smoke-size experiment; built by the first test that asks for it."""
+    from motion_lib.config import RunConfig
+    from motion_lib.experiment import Experiment
+
+    return Experiment(RunConfig.load("miniature", **SMOKE))
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    if plt := __import__("sys").modules.get("matplotlib.pyplot"):
+        plt.close("all")

@@ -1,7 +1,9 @@
 """Writes the miniature to disk: mp4 files and lists in the three official layouts, texts, the tiny CLIP."""
 
 import csv
+import inspect
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,21 +46,25 @@ def build(cache_dir: Path, world_seed: int = 0, tiny: TinyClip | None = None, **
     """
     tiny = tiny or TinyClip()
     drawn_by = (motions, drawing, sentences)
-    root = (
-        cache_dir
-        / f"world-{content_hash(world_seed, sizes, *drawn_by, world, video.write_video.__code__.co_code.hex())}"
-    )
+    written_by = (world, sys.modules[__name__], inspect.getsource(video.write_video))
+    root = cache_dir / f"world-{content_hash(world_seed, sizes, *drawn_by, *written_by)}"
     clip_path = cache_dir / f"clip-{content_hash(world_seed, asdict(tiny), *drawn_by, stills, pretrain)}.pt"
     built_once(
         root / "complete.json",
         lambda done: _write_world(root, done, world_seed, world.make_world(world_seed, **sizes)),
     )
-    built_once(clip_path, lambda path: torch.save(pretrain.pretrain(tiny, world_seed).state_dict(), path))
+    built_once(clip_path, lambda path: _write_clip_weights(path, tiny, world_seed))
     return MiniaturePaths(root, clip_path)
 
 
+def _write_clip_weights(path: Path, tiny: TinyClip, seed: int) -> None:
+    state = pretrain.pretrain(tiny, seed).state_dict()
+    with path.open("wb") as file:  # given a path, torch.save would write its name into the file
+        torch.save(state, file)
+
+
 # ------------------------------------------------------------------ videos
-def _video_path(dataset: DatasetSpec, which: MotionClass, clip: int) -> tuple[Path, str]:
+def video_path(dataset: DatasetSpec, which: MotionClass, clip: int) -> tuple[Path, str]:
     """Path below the root in the layout of the data set that this one stands for, and its list entry."""
     if dataset.key == "source":
         part = "val" if clip >= dataset.clips_per_class * (1 - VAL_SHARE) else "train"
@@ -78,17 +84,11 @@ def camel_case(name: str) -> str:
     return "".join(word.capitalize() for word in name.split())
 
 
-def write_clip(path: str, dataset: DatasetSpec, which: MotionClass, clip: int, seed: int) -> None:
-    """Render one clip and write it as h264."""
-    frames = world.render_clip(world.draw_clip(dataset, which, clip, seed))
-    video.write_video(path, frames, world.FRAME_RATE)
-
-
 def _write_world(root: Path, done: Path, seed: int, built: World) -> None:
     for dataset in (built.source, built.ucf, built.hmdb):
         clips = [(which, clip) for which in dataset.classes for clip in range(dataset.clips_per_class)]
-        jobs = [(str(root / _video_path(dataset, *at)[0]), dataset, *at, seed) for at in clips]
-        parallel_map(write_clip, jobs, f"rendering {dataset.key} clips")
+        jobs = [(str(root / video_path(dataset, *at)[0]), dataset, *at, seed) for at in clips]
+        parallel_map(world.write_clip, jobs, f"rendering {dataset.key} clips")
         _write_descriptions(root, dataset)
     _write_kinetics_lists(root / "kinetics400", built.source)
     _write_ucf_lists(root / "ucf101/ucfTrainTestlist", built.ucf)
@@ -124,7 +124,7 @@ def _write_kinetics_lists(folder: Path, dataset: DatasetSpec) -> None:
             writer.writerow(("label", "youtube_id", "time_start", "time_end", "split"))
             for which in dataset.classes:
                 for clip in range(dataset.clips_per_class):
-                    where, stem = _video_path(dataset, which, clip)
+                    where, stem = video_path(dataset, which, clip)
                     if where.parts[1] == part:
                         writer.writerow((which.name, stem.split("_")[0], 0, 2, part))
 
@@ -136,7 +136,7 @@ def _write_ucf_lists(folder: Path, dataset: DatasetSpec) -> None:
         train, test = [], []
         for which in dataset.classes:
             for clip in range(dataset.clips_per_class):
-                entry = _video_path(dataset, which, clip)[1]
+                entry = video_path(dataset, which, clip)[1]
                 if clip // 2 in tested:
                     test.append(entry)
                 else:
@@ -151,5 +151,5 @@ def _write_hmdb_lists(folder: Path, dataset: DatasetSpec) -> None:
             count = dataset.clips_per_class
             # Per split 30 % of the clips test (flag 2), the rest train (1); the official lists also leave some out (0).
             flags = np.where((np.arange(count) + (split - 1) * count // 3) % count < round(0.3 * count), 2, 1)
-            rows = [f"{_video_path(dataset, which, clip)[1]} {flag} " for clip, flag in enumerate(flags)]
+            rows = [f"{video_path(dataset, which, clip)[1]} {flag} " for clip, flag in enumerate(flags)]
             _write_lines(folder / f"{which.name.replace(' ', '_')}_test_split{split}.txt", rows)

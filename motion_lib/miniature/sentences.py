@@ -174,15 +174,20 @@ POSTURE_WORDS = {
     "hands_up": "both hands up",
     "hand_up": "one hand up",
     "arms_wide": "arms wide open",
-    "arms_forward": "arms out in front",
+    "arms_forward": "both arms out in front",
     "arm_forward": "one arm out in front",
     "bent_over": "bent over",
-    "crouching": "crouching",
-    "leaning": "leaning over",
-    "in_the_air": "in the air",
+    "crouching": "crouching low",
+    "leaning": "tilted sideways",
+    "in_the_air": "up in the air",
     "leg_up": "on one leg",
     "upright": "upright",
 }
+# The colours of drawing.OBJECTS, as alt text mentions them.
+COLOURS = {
+    "ball": "red", "hoop": "yellow", "bat": "brown", "umbrella": "green", "box": "blue", "flag": "purple",
+    "balloon": "pink", "broom": "straw", "racket": "cyan", "lantern": "orange",
+}  # fmt: skip
 
 
 def caption(
@@ -192,22 +197,20 @@ def caption(
     scene: str,
     postures: list[str],
     rng: np.random.Generator,
-    motion_share: float,
-    posture_share: float,
+    shares: tuple[float, float],
 ) -> str:
-    """Alt text of a still: the thing, usually the place, sometimes the pose, rarely a verb.
+    """Alt text of a still: the thing and its colour, the place, now and then the pose or a verb.
 
-    Args: motion_share, posture_share: probabilities that a verb or the visible postures are named.
+    Args: shares: probabilities that the visible pose is named, and that a verb of the motion is.
     """
-    opening = str(rng.choice(("a photo of a person with {}", "a person and {}", "{} held by a person", "{}")))
-    words = [opening.format(with_article(item))]
-    if rng.random() < motion_share:
-        words.append(VERBS[arm] if rng.random() < 0.5 else VERBS[body])
-    if rng.random() < posture_share:
+    thing = f"{COLOURS[item]} {item}"
+    opening = str(rng.choice(("a photo of a person with {}", "a person and {}", "{} held by a person", "{}, person")))
+    words = [opening.format(with_article(thing))]
+    if rng.random() < shares[0]:
         words += [POSTURE_WORDS[p] for p in postures]
-    if rng.random() < 0.7:
-        words.append(SCENE_WORDS[scene])
-    return " ".join(words)
+    if rng.random() < shares[1]:
+        words.append(VERBS[arm] if rng.random() < 0.5 else VERBS[body])
+    return " ".join([*words, SCENE_WORDS[scene]])
 
 
 def class_caption(which: HasItemAndScene) -> str:

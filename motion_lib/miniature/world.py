@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from motion_lib import video
 from motion_lib.miniature import drawing, motions, sentences
 
 FRAME_RATE = 12
@@ -75,33 +76,42 @@ class ClipSpec:
     noise_seed: int
 
 
-def _class_list(
-    pairs: Sequence[tuple[str, str]], prefix: str, rng: np.random.Generator, taken: set[str]
-) -> tuple[MotionClass, ...]:
+def _class_list(pairs: Sequence[tuple[str, str]], rng: np.random.Generator, taken: set[str]) -> tuple[MotionClass, ...]:
     """Give each (arm, body) pair an object, a scene, a tempo and its texts; names are never reused."""
     items, scenes = list(drawing.OBJECTS), list(drawing.SCENES)
     offset = rng.permutation(len(items))
-    classes = []
+    classes, texts = [], set()
     for index, (arm, body) in enumerate(pairs):
         item = items[offset[index % len(items)]]
         scene = scenes[int(rng.integers(len(scenes)))]
         tempo = str(rng.choice(list(TEMPO_CYCLES)))
         name = sentences.class_name(arm, body, item, scene, rng, taken)
         taken.add(name)
-        named, masked = sentences.description(arm, body, item, tempo, rng)
+        named, masked = _new_description(arm, body, item, tempo, rng, texts)
         classes.append(MotionClass(index, arm, body, item, scene, tempo, name, named, masked))
-    if len({c.masked for c in classes}) != len(classes):
-        raise ValueError(f"{prefix}: two classes share a masked description; choose another world_seed.")
     return tuple(classes)
+
+
+def _new_description(
+    arm: str, body: str, item: str, tempo: str, rng: np.random.Generator, taken: set[str]
+) -> tuple[str, str]:
+    """A description and its masked version, which no other class of the data set shares."""
+    for _ in range(1_000):
+        named, masked = sentences.description(arm, body, item, tempo, rng)
+        if masked not in taken:
+            taken.add(masked)
+            return named, masked
+    raise ValueError(f"no new description is left for {arm} and {body}; the world has too many classes.")
 
 
 def _covering_split(num_source_pairs: int, rng: np.random.Generator) -> tuple[list, list]:
     """Split all (arm, body) pairs into source and target so that both hold every single motion."""
     pairs = [(arm, body) for arm in motions.ARM_MOTIONS for body in motions.BODY_MOTIONS]
+    sizes = len(motions.ARM_MOTIONS), len(motions.BODY_MOTIONS)
     for _ in range(10_000):
         order = [pairs[i] for i in rng.permutation(len(pairs))]
         source, target = order[:num_source_pairs], order[num_source_pairs:]
-        if all(len({p[k] for p in part}) == size for part in (source, target) for k, size in ((0, 9), (1, 8))):
+        if all(len({p[k] for p in part}) == size for part in (source, target) for k, size in enumerate(sizes)):
             return source, target
     raise ValueError(f"no split of {len(pairs)} pairs covers all motions with {num_source_pairs} source pairs.")
 
@@ -131,9 +141,9 @@ def make_world(
     hmdb_pairs = [target[i] for i in rng.permutation(len(target))[:hmdb_classes]]
     taken: set[str] = set()
     world = World(
-        DatasetSpec("source", _class_list(repeated, "source", rng, taken), source_clips, 0.75, 0.6),
-        DatasetSpec("ucf", _class_list(target[:ucf_classes], "ucf", rng, taken), target_clips, 1.0, 1.0),
-        DatasetSpec("hmdb", _class_list(hmdb_pairs, "hmdb", rng, taken), target_clips, 0.6, 0.3),
+        DatasetSpec("source", _class_list(repeated, rng, taken), source_clips, 0.75, 0.6),
+        DatasetSpec("ucf", _class_list(target[:ucf_classes], rng, taken), target_clips, 1.0, 1.0),
+        DatasetSpec("hmdb", _class_list(hmdb_pairs, rng, taken), target_clips, 0.6, 0.3),
     )
     _assert_zero_shot(world)
     return world
@@ -176,3 +186,8 @@ def render_clip(spec: ClipSpec, height: int = 64, width: int = 84) -> np.ndarray
     body_phase = 2 * np.pi * max(1.0, spec.cycles * spec.body_ratio) * progress + spec.phases[1]
     figure = motions.skeleton(spec.arm, spec.body, arm_phase, body_phase)
     return drawing.render(figure, spec.item, spec.scene, spec.look, height, width, spec.noise_seed)
+
+
+def write_clip(path: str, dataset: DatasetSpec, which: MotionClass, clip: int, seed: int) -> None:
+    """Render one clip and write it as h264. Here, so that worker processes need no torch and start fast."""
+    video.write_video(path, render_clip(draw_clip(dataset, which, clip, seed)), FRAME_RATE)

@@ -1,0 +1,213 @@
+"""A whole experiment at a smoke size: what it trains, measures, keeps and shows.
+
+Its numbers mean nothing (a few steps on a few clips); that everything fits together does.
+"""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from motion_lib import overview, training
+from motion_lib.config import RunConfig
+from motion_lib.descriptions import squeeze_key
+from motion_lib.experiment import Experiment
+from motion_lib.inputs import AUTHORS_DESCRIPTIONS
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TEMPORAL_METHODS
+from motion_lib.records import read_records, records_dir
+from tests.conftest import SMOKE
+
+pytestmark = pytest.mark.slow
+
+TRAINED = [key for key, method in METHODS.items() if method.trained]
+
+
+def changed(smoke: Experiment, **overrides: object) -> Experiment:
+    return Experiment(RunConfig.load("miniature", **SMOKE | overrides))
+
+
+def test_training_is_recorded_epoch_by_epoch(smoke):
+    history = smoke.train("motion")
+    assert [row["epoch"] for row in history.rows] == [1, 2]
+    assert history.failed == {}
+    clips = len(smoke.dataset("miniature-source", "train"))
+    assert {row["clips"] for row in history.rows} == {clips}
+    assert history.run_dir.is_relative_to(smoke.cfg.results_dir / "runs")
+    assert [smoke.checkpoint("motion", epoch) for epoch in (0, 1, 2)] == [None, *map(history.checkpoint, (1, 2))]
+
+
+def test_training_again_costs_nothing(smoke, monkeypatch):
+    history = smoke.train("motion")
+    before = history.last_checkpoint.stat().st_mtime_ns
+    monkeypatch.setattr(training, "training_batches", lambda *_: pytest.fail("trained again"))
+    again = Experiment(smoke.cfg).train("motion")
+    assert again.rows == history.rows
+    assert again.last_checkpoint.stat().st_mtime_ns == before
+
+
+def test_a_run_is_named_by_what_decides_it(smoke):
+    ours = METHODS["motion"]
+    base = smoke.run_dir(ours)
+    same = [changed(smoke, num_workers=1), changed(smoke, bootstrap_resamples=9), changed(smoke, target_subset="test")]
+    other = [changed(smoke, lr=0.5), changed(smoke, seed=1), changed(smoke, num_frames=3)]
+    assert {experiment.run_dir(ours) for experiment in same} == {base}
+    assert len({base, *(experiment.run_dir(ours) for experiment in other)}) == 4
+    assert len({smoke.run_dir(METHODS[key]) for key in TRAINED}) == len(TRAINED)
+
+
+def test_measuring_writes_one_record_for_each_cell(smoke):
+    results = smoke.measure("motion")
+    cells = {(target, kind) for target in smoke.cfg.targets for kind in DESCRIPTION_KINDS}
+    assert set(results) == cells
+    for (target, _), found in results.items():
+        dataset = smoke.dataset(target, "all")
+        assert found.scores.shape == (len(dataset), len(dataset.class_names))
+        assert found.failed == {}
+    records = [r for r in read_records(smoke.cfg) if r["method"] == "motion" and r["epoch"] is None]
+    assert {(r["dataset"], r["descriptions"]) for r in records} == cells
+    for record in records:
+        assert record["metrics"]["acc1"] == results[record["dataset"], record["descriptions"]].accuracy()
+        assert record["data"].startswith("world-")
+        assert record["backbone"] == smoke.backbone_label
+        assert len(record["checkpoint_sha256"]) == len(record["backbone_sha256"]) == 64
+
+
+def test_epoch_0_is_the_backbone_and_the_last_epoch_the_model(smoke):
+    key = ("miniature-hmdb", "masked")
+    before, vanilla = smoke.measure("motion", 0)[key], smoke.measure("clip")[key]
+    np.testing.assert_array_equal(before.scores, vanilla.scores)
+    last, final = smoke.measure("motion", 2)[key], smoke.measure("motion")[key]
+    np.testing.assert_array_equal(last.scores, final.scores)
+    assert np.abs(before.scores - final.scores).max() > 1e-3
+    names = {path.name for path in records_dir(smoke.cfg).glob("motion-*hmdb-masked*")}
+    assert {f"motion-miniature-hmdb-masked{e}-seed0.json" for e in ("", "-epoch00", "-epoch02")} <= names
+
+
+def moved_parameters(smoke: Experiment, key: str) -> set[str]:
+    """Parameters of CLIP that training has changed."""
+    before = dict(smoke.vanilla.clip.named_parameters())
+    after = dict(smoke.trained_model(key).clip.named_parameters())
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+@pytest.mark.parametrize("key", ["motion", "names", "text4vis"])
+def test_the_text_tower_stays_as_it_was(smoke, key):
+    moved = moved_parameters(smoke, key)
+    assert "visual.conv1.weight" in moved
+    assert {name for name in moved if not name.startswith("visual.")} <= {"logit_scale"}
+
+
+def test_vificlip_trains_both_towers(smoke):
+    moved = moved_parameters(smoke, "vificlip")
+    assert {"visual.conv1.weight", "text_projection", "transformer.resblocks.0.attn.in_proj_weight"} <= moved
+
+
+def test_methods_are_trained_with_the_texts_they_say(smoke):
+    texts = {key: smoke.training_texts(METHODS[key]) for key in TRAINED}
+    described = smoke.descriptions("miniature-source", "object")
+    assert texts["motion"] == texts["motion_temporal"] == described
+    for key in ("names", "text4vis", "vificlip"):
+        assert texts[key].class_names == described.class_names
+        assert texts[key].texts == tuple(METHODS[key].template.format(name) for name in described.class_names)
+
+
+def assert_order_blind(rows: pd.DataFrame) -> None:
+    assert (rows["Largest change of a logit"].astype(float) <= 1e-4).all()
+    assert rows["Top-1, %"].nunique() == 1
+
+
+def test_the_mean_cannot_see_order(smoke):
+    table = overview.order_table(smoke, TEMPORAL_METHODS)
+    assert list(table["Frames"]) == ["as filmed", "reversed", "shuffled"] * 2
+    assert_order_blind(table[table["Head"] == "mean"])
+
+
+def test_the_transformer_can_see_order_where_frames_differ(smoke, monkeypatch):
+    """After so few steps all frames look alike to the image tower, so very different ones are put in."""
+    encoded = smoke.encode_frames(smoke.vanilla, smoke.cfg.targets[0])
+    noise = torch.randn(encoded.features.shape, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(smoke, "encode_frames", lambda *_: replace(encoded, features=noise))
+    table = overview.order_table(smoke, TEMPORAL_METHODS)
+    assert_order_blind(table[table["Head"] == "mean"])
+    with pytest.raises(AssertionError):
+        assert_order_blind(table[table["Head"] == "temporal"])
+
+
+def test_held_out_source_clips_are_scored_with_the_training_texts(smoke):
+    found = smoke.source_validation("names")
+    held_out = smoke.dataset("miniature-source", "val")
+    assert found.scores.shape == (len(held_out), len(held_out.class_names))
+    assert found.descriptions == "class names"
+    assert smoke.source_validation("clip").descriptions == "source_object"
+
+
+TABLES = {
+    "data sets": (overview.dataset_table, 4),
+    "knowledge": (overview.backbone_table, 4),
+    "statistics": (overview.statistics_table, 3),
+    "masking": (overview.masking_table, 2),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_the_data(smoke, name):
+    make, rows = TABLES[name]
+    table = make(smoke)
+    assert isinstance(table, pd.DataFrame)
+    assert len(table) == rows
+    assert not table.isna().any(axis=None)
+
+
+def test_masking_changes_every_class_of_the_miniature(smoke):
+    counts = [re.fullmatch(r"(\d+) of (\d+)", cell).groups() for cell in overview.masking_table(smoke)["Changed"]]
+    assert all(one == other for one, other in counts)
+
+
+FIGURES = [
+    lambda smoke: overview.world_figure(smoke, clips=2),
+    lambda smoke: overview.caption_figure(smoke, classes=2),
+    lambda smoke: overview.generation_figure(smoke, classes=2),
+]
+
+
+@pytest.mark.parametrize("draw", FIGURES, ids=["world", "captions", "generation"])
+def test_figures_of_the_data(smoke, draw):
+    assert isinstance(draw(smoke), Figure)
+
+
+@pytest.fixture
+def paper(smoke, tmp_path, monkeypatch) -> Experiment:
+    """The profile `paper` on the miniature's files, put where the real ones belong."""
+    root, texts = tmp_path / "data", tmp_path / "data" / "descriptions"
+    shutil.copytree(smoke.data_root, root, ignore=shutil.ignore_patterns("frames", "descriptions"))
+    texts.mkdir()
+    for (name, kind), file in AUTHORS_DESCRIPTIONS.items():
+        key = {"kinetics400": "source", "ucf101": "ucf", "hmdb51": "hmdb"}[name]
+        shutil.copy(smoke.miniature.descriptions(key, kind), texts / file)
+    monkeypatch.setenv("MOTION_DATA", str(root))
+    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path / "results"))
+    size = {"epochs": 1, "warmup_epochs": 0, "lr": 1e-3, "num_frames": 2, "num_workers": 0, "bootstrap_resamples": 200}
+    return Experiment(RunConfig.load("paper", backbone=smoke.backbone, **size))
+
+
+def test_the_papers_profile_runs_where_its_inputs_are(paper):
+    assert len(paper.train("motion").rows) == 1
+    results = paper.measure("motion")
+    assert set(results) == {(target, kind) for target in ("ucf101", "hmdb51") for kind in DESCRIPTION_KINDS}
+    for (target, _), found in results.items():
+        assert list(found.video_ids) == [item.video_id for item in paper.dataset(target, "test").items]
+    assert len(paper.dataset("hmdb51", "test")) < len(paper.dataset("hmdb51", "all"))
+    assert {record["paper_item"] for record in read_records(paper.cfg)} == {"Table 2", "Table 3"}
+    for path in records_dir(paper.cfg).glob("*.json"):
+        assert str(paper.cfg.data_root.parent) not in path.read_text()
+        assert json.loads(path.read_text())["backbone"] == paper.backbone_label
+    assert len(paper.source_validation("motion").labels) == len(paper.dataset("kinetics400", "val"))
+    assert squeeze_key(paper.caption(0)).startswith("avideoofaperson")
+    assert list(overview.backbone_table(paper)["Aspect"]) == ["not measured: the content of real clips is not known"]
+    assert not list(paper.cfg.data_root.rglob("frames"))
