@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from motion_lib.datasets import VideoDataset
 from motion_lib.descriptions import DescriptionSet

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from motion_lib.datasets import VideoDataset
 from motion_lib.preprocessing import Preprocess, resize_and_crop

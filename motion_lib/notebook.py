@@ -1,7 +1,6 @@
 """The first lines of every notebook: configuration, versions, device, commit; quiet libraries."""
 
 import sys
-import warnings
 from collections.abc import Mapping
 
 import pandas as pd
@@ -17,8 +16,6 @@ def begin(namespace: Mapping[str, object]) -> RunConfig:
     Raises: ValueError for a literal that is no parameter, with near matches.
     """
     cfg = RunConfig.from_namespace(namespace)
-    # TqdmWarning: without ipywidgets' frontend the plain bar is what papermill logs can show anyway.
-    warnings.filterwarnings("ignore", message="IProgress not found")
     torch.manual_seed(cfg.seed)
     pd.set_option("display.max_colwidth", None)
     now = environment(cfg)

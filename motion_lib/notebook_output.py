@@ -18,6 +18,7 @@ from motion_lib.config import REPOSITORY
 from motion_lib.storage import atomic_path, write_text
 
 _SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+_REWRITTEN = re.compile(r"[^\n\r]*\r(?=[^\n])")  # states of a progress bar that a later one replaced
 _SHORTEST_SECRET = 8  # shorter values are words that occur by chance
 _KERNEL_FILE = re.compile(r"[^\s\"'<>=]*ipykernel_\d+[/\\]\d+\.py")
 # Papermill's record of a run that says what was run; its paths and clock times differ on every machine.
@@ -56,7 +57,7 @@ class Scrubber:
 
     def _walk(self, value: object) -> object:
         if isinstance(value, str):
-            return self.text(value)
+            return self.text(_REWRITTEN.sub("", value))
         if isinstance(value, list):
             return [self._walk(item) for item in _joined_streams(value)]
         if isinstance(value, dict):
@@ -123,6 +124,24 @@ def write_html(notebook: NotebookNode, path: Path, source_dir: Path) -> Path:
     about = {"metadata": {"name": path.stem, "path": str(source_dir)}}
     page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, resources=about)
     return write_text(path, page)
+
+
+class ProgressLog:
+    """A file for a running notebook's progress bars: passes on their newest state, once in `every_sec`."""
+
+    def __init__(self, scrub: Callable[[str], str], write: Callable[[str], None], every_sec: float = 15.0):
+        self._scrub, self._write, self._every_sec = scrub, write, every_sec
+        self._shown = time.monotonic()
+
+    def write(self, text: str) -> None:
+        """Take a piece of output; a bar rewrites its line with carriage returns."""
+        states = [state for state in re.split(r"[\r\n]", text) if state.strip()]
+        if states and time.monotonic() - self._shown >= self._every_sec:
+            self._write(self._scrub(states[-1]))
+            self._shown = time.monotonic()
+
+    def flush(self) -> None:
+        """Nothing waits: a state that is not shown is out of date."""
 
 
 class LineLog:

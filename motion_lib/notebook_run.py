@@ -15,7 +15,7 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
-from motion_lib.notebook_output import LineLog
+from motion_lib.notebook_output import LineLog, ProgressLog
 
 
 class NotebookError(Exception):
@@ -27,8 +27,8 @@ class NotebookError(Exception):
         self.heading, self.code = _failing_cell(notebook)
 
 
-def execute(source: Path, parameters: dict[str, object], log: LineLog) -> NotebookNode:
-    """Run a notebook with these parameters in its own folder; its prints go to `log` as they come.
+def execute(source: Path, parameters: dict[str, object], log: LineLog, progress: ProgressLog) -> NotebookNode:
+    """Run a notebook with these parameters in its own folder; its prints go to `log`, its bars to `progress`, as they come.
 
     Nothing is written: the copy still holds whatever the notebook printed.
     Raises: NotebookError if a cell fails, or the kernel dies.
@@ -45,6 +45,7 @@ def execute(source: Path, parameters: dict[str, object], log: LineLog) -> Notebo
             language="python",
             progress_bar=False,
             stdout_file=log,
+            stderr_file=progress,
             cwd=source.parent,
         )
     except PapermillExecutionError as error:

@@ -16,7 +16,7 @@ import nbformat
 import yaml
 
 from motion_lib.config import REPOSITORY, RunConfig, check_names
-from motion_lib.notebook_output import LineLog, Scrubber, write_html, write_notebook
+from motion_lib.notebook_output import LineLog, ProgressLog, Scrubber, write_html, write_notebook
 from motion_lib.notebook_run import NotebookError, execute
 
 NOTEBOOKS_DIR = REPOSITORY / "notebooks"
@@ -189,7 +189,8 @@ def run(steps: list[Step]) -> int:
 def run_step(step: Step, scrubber: Scrubber) -> None:
     """Execute one notebook and write its copy and page; nothing unscrubbed reaches the disk."""
     log = LineLog(scrubber.text, lambda line: _say(f"    | {line}"))
-    copy = scrubber.notebook(execute(step.source, step.parameters, log))
+    progress = ProgressLog(scrubber.text, lambda line: _say(f"    | {line}"))
+    copy = scrubber.notebook(execute(step.source, step.parameters, log, progress))
     write_notebook(copy, step.output(".ipynb"))
     write_html(copy, step.output(".html"), step.source.parent)
     step.output(".failed.ipynb").unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from motion_lib.datasets import VideoDataset
 from motion_lib.descriptions import DescriptionSet

@@ -243,12 +243,14 @@ def test_trained_state_is_what_can_move():
     assert trained.trained_state().keys() == trained.state_dict().keys()
 
 
-def test_batch_norm_keeps_its_statistics():
+def test_batch_norm_learns_its_statistics_in_training_and_keeps_them_in_evaluation():
     model = tiny.classifier("resnet")
     _, moved = one_step(model)
-    assert "clip.visual.bn1.weight" in moved
-    assert not any("running_" in name or "num_batches" in name for name in moved)
-    assert any("running_mean" in name for name in model.trained_state())  # but checkpoints hold them
+    assert "clip.visual.bn1.running_mean" in moved
+    before = model.eval().clip.visual.bn1.running_mean.clone()
+    with torch.no_grad():
+        model.encode_video(torch.randn(2, 3, 3, model.preprocess.crop_size, model.preprocess.crop_size))
+    assert torch.equal(model.clip.visual.bn1.running_mean, before)
 
 
 # --- order of frames ---

@@ -157,7 +157,7 @@ FOUNDATIONS = {
     "statistics": set(),
     "video": set(),
     "descriptions": {"storage"},
-    "preprocessing": set(),
+    "preprocessing": {"video"},
     "clip_loading": set(),
     "heads": {"clip_loading"},
     "models": {"clip_loading", "heads", "preprocessing"},

@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from motion_lib import reproduce
 from motion_lib.config import PROFILES_DIR, REPOSITORY, RunConfig
-from motion_lib.notebook_output import LineLog, Scrubber
+from motion_lib.notebook_output import LineLog, ProgressLog, Scrubber
 
 SECRET = "sk-very'secret<value>"
 PARAMETERS = "profile = 'miniature'\nseed = None\nlr = None"
@@ -111,7 +111,7 @@ def test_values_are_read_as_yaml():
         (["-p", "epochs", "many"], "parameter epochs = 'many': expected a whole number"),
         (["-p", "epochs", "3", "-p", "epochs", "4"], "once"),
         (["-p", "profile", "paper"], "--profile"),
-        (["-p", "logit_scale", "null"], "the profile's 30.0 would stay"),
+        (["-p", "logit_scale", "null"], "the profile's [\d.]+ would stay"),
         (["-p", "seed", "1", "--seeds", "2"], "each seed once"),
         (["--seeds", "2", "2"], "each seed once"),
         (["--profile", "papr"], "expected one of miniature, paper"),
@@ -187,6 +187,23 @@ def test_line_log_passes_whole_lines_and_limits_floods(monkeypatch):
     log.write("late\nunfinished")
     log.close()
     assert lines == ["AB", "20 %", "... 2 more lines, all of them in the executed copy", "LATE", "UNFINISHED"]
+
+
+def test_progress_log_shows_the_newest_state_now_and_then(monkeypatch):
+    lines, now = [], [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    log = ProgressLog(str.upper, lines.append, every_sec=10)
+    log.write("\rstep 1")
+    now[0] = 11
+    log.write("\rstep 2\rstep 3\n")
+    log.write("\rstep 4")
+    assert lines == ["STEP 3"]
+
+
+def test_copies_keep_only_the_last_state_of_a_progress_bar():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    notebook.cells[0].outputs = [nbformat.v4.new_output("stream", name="stderr", text="\r 0 %\r50 %\r100 %\nkept\r\n")]
+    assert Scrubber({}).notebook(notebook).cells[0].outputs[0].text == "100 %\nkept\r\n"
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 
 def _call(job: tuple) -> object:

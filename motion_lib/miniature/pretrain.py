@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from motion_lib.clip_loading import CLIP, encode_text, tokenize
 from motion_lib.miniature.parallel import parallel_map
