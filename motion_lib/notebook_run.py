@@ -28,7 +28,7 @@ class NotebookError(Exception):
 
 
 def execute(source: Path, parameters: dict[str, object], log: LineLog, progress: ProgressLog) -> NotebookNode:
-    """Run a notebook with these parameters in its own folder; its prints go to `log`, its bars to `progress`, as they come.
+    """Run a notebook with these parameters in its own folder; prints go to `log` and bars to `progress` at once.
 
     Nothing is written: the copy still holds whatever the notebook printed.
     Raises: NotebookError if a cell fails, or the kernel dies.

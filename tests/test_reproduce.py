@@ -111,7 +111,7 @@ def test_values_are_read_as_yaml():
         (["-p", "epochs", "many"], "parameter epochs = 'many': expected a whole number"),
         (["-p", "epochs", "3", "-p", "epochs", "4"], "once"),
         (["-p", "profile", "paper"], "--profile"),
-        (["-p", "logit_scale", "null"], "the profile's [\d.]+ would stay"),
+        (["-p", "logit_scale", "null"], r"the profile's [\d.]+ would stay"),
         (["-p", "seed", "1", "--seeds", "2"], "each seed once"),
         (["--seeds", "2", "2"], "each seed once"),
         (["--profile", "papr"], "expected one of miniature, paper"),

@@ -1,0 +1,52 @@
+"""README.md says what is there: its tables are those of results/, its commands and files exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from motion_lib import config, reproduce
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TABLES = ROOT / "results" / "miniature" / "tables"
+
+
+def block(name: str) -> str:
+    return re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README, re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("name", ["table2", "table3", "verdicts", "backbone"])
+def test_tables_are_those_of_the_results(name):
+    assert block(name).strip() == (TABLES / f"{name}.md").read_text(encoding="utf-8").strip()
+
+
+def test_first_screen_shows_the_two_commands():
+    head = "\n".join(README.splitlines()[:25])
+    assert "make reproduce" in head
+    assert "make test" in head
+
+
+def test_nothing_is_left_to_fill_in():
+    assert "@@" not in README
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_links_lead_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def test_notebooks_are_all_listed():
+    sources = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert sources == set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
+
+
+@pytest.mark.parametrize("line", re.findall(r"^python -m motion_lib\.reproduce (.*?) +#", README, re.MULTILINE))
+def test_commands_are_understood(line):
+    args = reproduce._parser().parse_args(line.split())
+    config.check_names(name for name, _ in args.parameters)
+
+
+def test_profiles_mentioned_exist():
+    for name in re.findall(r"notebooks/profiles/(\w+)\.yaml", README):
+        assert (ROOT / "notebooks" / "profiles" / f"{name}.yaml").is_file()
