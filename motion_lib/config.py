@@ -89,16 +89,26 @@ class RunConfig:
         return _directory("MOTION_DATA", "data")
 
     @property
+    def _results_name(self) -> Path:
+        """`<profile>`, or `<profile>/other/<experiment>` where parameters were overridden.
+
+        What is committed under `results/<profile>` is the profile's own; trying another value must not
+        replace it. With `MOTION_RESULTS` the user has chosen a place, and it is taken as it is.
+        """
+        own = bool(os.environ.get("MOTION_RESULTS")) or RunConfig.load(self.profile).experiment_id == self.experiment_id
+        return Path(self.profile) if own else Path(self.profile) / "other" / self.experiment_id
+
+    @property
     def results_dir(self) -> Path:
         """`results/<profile>`, or below `MOTION_RESULTS` where that is set (tests, several checkouts)."""
-        return _directory("MOTION_RESULTS", "results") / self.profile
+        return _directory("MOTION_RESULTS", "results") / self._results_name
 
     @property
     def figures_dir(self) -> Path:
         """`figures/<profile>`, or below `MOTION_RESULTS` where that is set."""
         below_results = bool(os.environ.get("MOTION_RESULTS"))
         base = _directory("MOTION_RESULTS", "results") if below_results else REPOSITORY
-        return base / "figures" / self.profile
+        return base / "figures" / self._results_name
 
     @property
     def torch_device(self) -> "torch.device":

@@ -73,7 +73,7 @@ def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], style
 
 
 def method_diagram() -> Figure:
-    """Figure 3: text prototypes of motion descriptions are the classifier's weights; only the image tower learns."""
+    """Figure 3: text prototypes are the classifier's weights; the image tower and the scalar s learn."""
     with paper_style():
         figure, ax = _canvas(2.3)
         top, middle, low, floor = 1.95, 1.325, 0.7, 0.2
@@ -84,7 +84,7 @@ def method_diagram() -> Figure:
         _box(ax, texts, low, 1.3, "video\n$T$ frames", _DATA)
         _box(ax, tower, low, 1.2, "CLIP image tower\nfine-tuned", _TRAINED)
         _box(ax, features, low, 1.3, "mean over frames $v$\nunit length", _PLAIN)
-        _box(ax, out, middle, 1.3, "logits $e^{s}\\, v\\, W^\\top$\n$B \\times K$", _PLAIN)
+        _box(ax, out, middle, 1.3, "logits $e^{s}\\, v\\, W^\\top$\n$s$ learns too", _TRAINED)
         _box(ax, out, low, 1.3, "cross-entropy with\nthe video's class", _PLAIN)
         for y in (top, low):
             _arrow(ax, (texts + 0.65, y), (tower - 0.6, y))

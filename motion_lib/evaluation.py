@@ -43,6 +43,7 @@ class RetrievalResult:
     Attributes:
         scores: (N, K) logits.   labels: (N,) right descriptions.   groups: (N,) for the bootstrap.
         video_ids: (N,) in the same order.   failed: {video_id: reason} of the unreadable videos.
+        missing: videos of the official list that are not on disk.
 
     A tie counts against the model, so that a constant score is never right.
     """
@@ -54,6 +55,7 @@ class RetrievalResult:
     groups: np.ndarray
     video_ids: tuple[str, ...]
     failed: dict[str, str]
+    missing: tuple[str, ...] = ()
 
     @property
     def ranks(self) -> np.ndarray:
@@ -85,14 +87,16 @@ def encode_videos(
     dataset: VideoDataset | Clips,
     batch_size: int = 32,
     num_workers: int = 0,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> VideoFeatures:
     """Decode and encode every video once.
 
+    `device` None is the model's own, the CPU for a model that names none.
     Unreadable videos are left out, counted and named in `failed`.
     Raises: ValueError if no video can be read.
     """
     clips = clips_for(dataset, model.preprocess)
+    device = device or getattr(model, "device", "cpu")
     start, features, kept, failed = time.perf_counter(), [], [], dict(clips.failed)
     batches = evaluation_batches(clips, batch_size, num_workers)
     with torch.inference_mode():
@@ -134,9 +138,16 @@ def score(model: VideoTextModel, videos: VideoFeatures, descriptions: Descriptio
         np.array(videos.dataset.groups),
         tuple(item.video_id for item in videos.dataset.items),
         videos.failed,
+        videos.dataset.missing,
     )
 
 
-def evaluate(model: VideoTextModel, dataset: VideoDataset | Clips, descriptions: DescriptionSet) -> RetrievalResult:
-    """Top-1 retrieval of a data set's descriptions (paper, Tables 2 and 3)."""
-    return score(model, encode_videos(model, dataset), descriptions)
+def evaluate(
+    model: VideoTextModel,
+    dataset: VideoDataset | Clips,
+    descriptions: DescriptionSet,
+    batch_size: int = 32,
+    num_workers: int = 0,
+) -> RetrievalResult:
+    """Top-1 retrieval of a data set's descriptions (paper, Tables 2 and 3), on the model's device."""
+    return score(model, encode_videos(model, dataset, batch_size, num_workers), descriptions)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from motion_lib import inputs, training
+from motion_lib import clip_loading, frames, heads, inputs, loading, models, preprocessing, training, video
 from motion_lib.config import RunConfig
 from motion_lib.datasets import VideoDataset, open_dataset
 from motion_lib.descriptions import DescriptionSet, read_descriptions
@@ -27,6 +27,9 @@ from motion_lib.models import FrameEncoder, PrototypeClassifier, load_model
 from motion_lib.records import Measurement, Weights, write_record
 from motion_lib.storage import content_hash, file_sha256
 from motion_lib.training import History, Recipe
+
+# Code that decides what a training run gives, besides its parameters.
+_TRAINED_BY = (training, heads, models, loading, preprocessing, video, frames, clip_loading)
 
 
 class Experiment:
@@ -53,7 +56,7 @@ class Experiment:
     @cached_property
     def backbone(self) -> str:
         """What `load_model` takes: an OpenAI name or a path."""
-        return str(self.miniature.clip) if self.cfg.backbone == "miniature" else self.cfg.backbone
+        return str(self.miniature.clip) if self.cfg.backbone == "miniature" else inputs.resolved(self.cfg.backbone)
 
     @property
     def backbone_label(self) -> str:
@@ -131,15 +134,9 @@ class Experiment:
         texts = self.training_texts(method)
         backbone = file_sha256(Path(self.backbone)) if Path(self.backbone).is_file() else self.backbone
         world = self.data_root.name if self.miniature else self.cfg.source
-        identity = content_hash(
-            asdict(self.recipe()),
-            asdict(method),
-            texts.sha256,
-            backbone,
-            world,
-            self.cfg.num_frames,
-            training,
-        )
+        preprocess = self.vanilla.preprocess.as_dict()
+        scheme = (method.architecture, method.head, method.training_texts)
+        identity = content_hash(asdict(self.recipe()), scheme, texts.sha256, backbone, world, preprocess, *_TRAINED_BY)
         return self.cfg.results_dir / "runs" / f"{method.key}-seed{self.cfg.seed}-{identity}"
 
     def train(self, key: str) -> History:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from motion_lib import preprocessing, video
 from motion_lib.datasets import VideoDataset
 from motion_lib.preprocessing import Preprocess, resize_and_crop
 from motion_lib.storage import atomic_path, content_hash, write_json
@@ -85,8 +86,9 @@ def open_clips(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path | 
     if cache_dir is None:
         return Clips(dataset, preprocess, {})
     geometry = [preprocess.short_side, preprocess.crop_size, preprocess.interpolation]
-    files = [(item.video_id, str(item.path), item.path.stat().st_size) for item in dataset.items]
-    base = cache_dir / f"{dataset.name}-{dataset.subset}-{content_hash(geometry, files)}"
+    files = [(item.video_id, str(item.path), *_size_and_time(item.path)) for item in dataset.items]
+    identity = content_hash(geometry, files, video, preprocessing)
+    base = cache_dir / f"{dataset.name}-{dataset.subset}-{identity}"
     store_path, index_path = Path(f"{base}.npy"), Path(f"{base}.json")
     if not index_path.is_file():
         _fill_store(dataset, preprocess, store_path, index_path)
@@ -95,6 +97,11 @@ def open_clips(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path | 
     kept = [item for item, length in zip(dataset.items, index["lengths"], strict=True) if length]
     offsets = np.concatenate([[0], np.cumsum([length for length in index["lengths"] if length])])
     return Clips(replace(dataset, items=tuple(kept)), preprocess, index["failed"], store, offsets)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _fill_store(dataset: VideoDataset, preprocess: Preprocess, store_path: Path, index_path: Path) -> None:

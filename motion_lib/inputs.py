@@ -1,9 +1,10 @@
 """Where a profile's inputs are, and one list of everything that is missing before hours are spent."""
 
+import re
 from pathlib import Path
 
 from motion_lib.clip_loading import clip
-from motion_lib.config import RunConfig
+from motion_lib.config import REPOSITORY, RunConfig
 
 # Description CSVs of the authors' repository, spelled as there.
 AUTHORS_DESCRIPTIONS = {
@@ -58,15 +59,23 @@ def missing_inputs(cfg: RunConfig) -> list[str]:
 
 def backbone_file(backbone: str) -> Path:
     """Where the weights of an OpenAI name or a path lie, or would lie."""
+    if backbone in clip.available_models():
+        return CLIP_CACHE / re.sub("[/@]", "-", f"{backbone}.pt")
+    return Path(resolved(backbone))
+
+
+def resolved(backbone: str) -> str:
+    """An OpenAI name as it is; a relative path counted from the repository, wherever the kernel runs."""
     named = backbone in clip.available_models()
-    return CLIP_CACHE / (backbone.replace("/", "-") + ".pt") if named else Path(backbone)
+    return backbone if named else str(REPOSITORY / Path(backbone).expanduser())
 
 
 def _missing_backbone(backbone: str) -> list[str]:
     path = backbone_file(backbone)
     if path.is_file():
         return []
-    how = f": clip.load({backbone!r}) downloads them" if backbone in clip.available_models() else ""
+    load = f'python -c "from motion_lib.clip_loading import load_clip; load_clip({backbone!r})"'
+    how = f"; to download them: {load}" if backbone in clip.available_models() else ""
     return [f"CLIP {backbone} weights, expected at {path}{how}"]
 
 

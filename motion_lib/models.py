@@ -118,7 +118,7 @@ class FrameEncoder:
     """The same model stopped before its head: `encode_video` gives frame embeddings (B, T, D)."""
 
     def __init__(self, model: PrototypeClassifier):
-        self.preprocess, self.encode_video = model.preprocess, model.encode_frames
+        self.preprocess, self.device, self.encode_video = model.preprocess, model.device, model.encode_frames
 
 
 # name -> (head, trains the text tower); the weights of each come from `checkpoint`.

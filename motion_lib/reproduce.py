@@ -151,9 +151,9 @@ def plan(
     if seeds and ("seed" in overrides or len(set(seeds)) < len(seeds)):
         raise ValueError("give each seed once, by --seeds or by -p seed.")
     configs = [RunConfig.load(profile, **overrides | {"seed": seed}) for seed in seeds or [base.seed]]
-    copies = base.results_dir / "notebooks"
+    copies, own_seed = base.results_dir / "notebooks", RunConfig.load(profile).seed
     steps = [
-        Step(path, config, copies / f"seed{config.seed}" if index else copies)
+        Step(path, config, copies if config.seed == own_seed else copies / f"seed{config.seed}")
         for index, config in enumerate(configs)
         for path in notebooks
         if index == 0 or LAST_SHARED_STAGE < stage_of(path) < REPORT_STAGE

@@ -171,6 +171,7 @@ def fine_tune(
         history.rows.append({**row, "clips": int(totals[2]), "wall_time_sec": round(wall, 2)})
         _save_epoch(model, optimizer, recipe, history)
         if after_epoch is not None:
+            model.eval()  # whoever looks at the model now must not move its BatchNorm statistics
             after_epoch(epoch + 1)
     bar.close()
     model.eval()

@@ -120,6 +120,8 @@ def _read_with_decord(path: Path, choose: Callable[[int], np.ndarray]) -> np.nda
 
     try:
         reader = decord.VideoReader(str(path), num_threads=1)
+        if not len(reader):
+            raise VideoReadError(path, "holds no decodable frame.")
         return reader.get_batch(list(choose(len(reader)))).asnumpy()
     except decord.DECORDError as error:
         # decord's lines begin with the time and its own source file.
