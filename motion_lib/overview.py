@@ -16,7 +16,7 @@ from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS, TEMPOR
 from motion_lib.paper import REPORTED_LIKERT, REPORTED_RETRIEVAL, REPORTED_STATISTICS
 from motion_lib.plots import bar_figure, epoch_figure, retrieval_figure
 from motion_lib.statistics import grim_consistent
-from motion_lib.tables import DATASET_LABEL, KIND_LABEL, PAPER_DATASET, mean_acc, select
+from motion_lib.tables import DATASET_LABEL, KIND_LABEL, PAPER_DATASET, chance_percent, mean_acc, select
 
 
 # ------------------------------------------------------------------ 00 setup
@@ -192,7 +192,9 @@ def main_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFra
         ):
             rows += [(what, title, key, *pair) for key, pair in panel[title].items()]
     numbers = pd.DataFrame(rows, columns=["source", "data_set", "method", "named_percent", "masked_percent"])
-    return retrieval_figure(measured, reported), numbers
+    chance = {DATASET_LABEL[target]: chance_percent(records, target) for target in cfg.targets}
+    known = {title: percent for title, percent in chance.items() if not np.isnan(percent)}
+    return retrieval_figure(measured, reported, known), numbers
 
 
 def order_table(experiment: Experiment, methods: tuple[str, ...]) -> pd.DataFrame:

@@ -122,10 +122,12 @@ def spread(values: Sequence[float], gap: float, low: float, high: float) -> list
 def retrieval_figure(
     measured: Mapping[str, Mapping[str, tuple[float, float]]],
     reported: Mapping[str, Mapping[str, tuple[float, float]]],
+    chance: Mapping[str, float] | None = None,
 ) -> Figure:
     """The main figure: measured panels above, the paper's reported ones below, never in one panel.
 
     Args: target title -> method key -> (named, masked) percent; a panel without methods says "not run".
+        chance: target title -> percent that guessing gives, a dotted line.
     """
     with paper_style():
         figure, axes = plt.subplots(2, len(measured), figsize=(FULL_INCHES, 4.9), squeeze=False)
@@ -133,6 +135,9 @@ def retrieval_figure(
             highest = max((max(pair) for panel in panels.values() for pair in panel.values()), default=100.0)
             for ax, (title, values) in zip(axes[row], panels.items(), strict=True):
                 slope_panel(values, f"{title}, {what}", ax, 1.12 * max(highest, 1.0), hollow=bool(row))
+                if chance and title in chance:
+                    ax.axhline(chance[title], color="0.35", linestyle=":", lw=1)
+                    ax.annotate("chance", (-0.13, chance[title]), xytext=(0, 2), textcoords="offset points", fontsize=7)
         return figure
 
 

@@ -20,6 +20,7 @@ PAPER_DATASET = {
     "ucf101": "ucf101",
     "hmdb51": "hmdb51",
 }
+PAPER_CLASSES = {"ucf101": 101, "hmdb51": 51}
 DATASET_LABEL = {
     "miniature-source": "miniature source",
     "miniature-ucf": "miniature UCF-like",
@@ -54,6 +55,12 @@ def mean_acc(records: list[dict]) -> float:
     return float(np.mean([100 * r["metrics"]["acc1"] for r in records])) if records else float("nan")
 
 
+def chance_percent(records: list[dict], dataset: str) -> float:
+    """Top-1 percent of guessing among the data set's descriptions; nan without records."""
+    classes = {record["protocol"]["classes"] for record in select(records, dataset=dataset)}
+    return 100 / classes.pop() if len(classes) == 1 else float("nan")
+
+
 def _reported(dataset: str, method: Method, kind: str) -> str:
     if method.paper_row is None:
         return "not in the paper"
@@ -63,7 +70,8 @@ def _reported(dataset: str, method: Method, kind: str) -> str:
 def retrieval_table(records: list[dict], dataset: str, methods: tuple[str, ...]) -> pd.DataFrame:
     """Table 2 or 3: one row a method; reported percent of the paper, measured percent of this profile.
 
-    The human row is reported only: nobody was asked about this profile's videos.
+    The human row is reported only: nobody was asked about this profile's videos. The chance row follows
+    from the number of classes on either side.
     """
     final, rows = select(records, dataset=dataset, epoch=None), []
     for key in methods:
@@ -77,6 +85,14 @@ def retrieval_table(records: list[dict], dataset: str, methods: tuple[str, ...])
         row |= {f"Reported, {KIND_LABEL[kind]}": _reported(dataset, method, kind) for kind in DESCRIPTION_KINDS}
         row |= {f"Measured, {KIND_LABEL[kind]}": measured_cell(cells[kind]) for kind in DESCRIPTION_KINDS}
         rows.append({**row, "Measured drop": NOT_RUN if np.isnan(drop) else f"{drop:.1f}"})
+    row = {"Method": "Chance", "Weights run": "none"}
+    for side, chance in (
+        ("Reported", 100 / PAPER_CLASSES[PAPER_DATASET[dataset]]),
+        ("Measured", chance_percent(final, dataset)),
+    ):
+        cell = NOT_RUN if np.isnan(chance) else f"{chance:.1f} (1 of {round(100 / chance)})"
+        row |= {f"{side}, {KIND_LABEL[kind]}": cell for kind in DESCRIPTION_KINDS}
+    rows.append({**row, "Measured drop": "0.0"})
     human = REPORTED_RETRIEVAL[PAPER_DATASET[dataset]]["Human"]
     row = {"Method": "Human estimate", "Weights run": "people"}
     row |= {f"Reported, {KIND_LABEL[kind]}": f"{human[kind]:g}" for kind in DESCRIPTION_KINDS}

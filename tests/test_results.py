@@ -255,9 +255,9 @@ def test_reported_and_measured_never_share_a_column(cfg):
         reported, measured = columns(table, "Reported"), columns(table, "Measured")
         assert [*reported.columns, *measured.columns] == list(table.columns[2:])
         percents = {f"{value:g}" for row in REPORTED_RETRIEVAL[paper].values() for value in row.values()}
-        assert set(reported.to_numpy().ravel()) <= percents | {"not in the paper"}
+        assert set(reported.to_numpy().ravel()) <= percents | {"not in the paper", "1.0 (1 of 101)", "2.0 (1 of 51)"}
         for cell in measured.to_numpy().ravel():
-            assert re.fullmatch(rf"{ONE_SEED}|not run|not collected|-?\d+\.\d", cell), cell
+            assert re.fullmatch(rf"{ONE_SEED}|not run|not collected|-?\d+\.\d|\d+\.\d \(1 of \d+\)", cell), cell
 
 
 def test_reported_numbers_stand_in_the_row_of_their_method(cfg):
@@ -651,7 +651,7 @@ def test_the_report_writes_every_table_over_all_seeds(cfg):
     tables = report.write_all_tables(records, cfg)
     expected = {f"table{number}" for number in range(2, 8)} | {"claims", "verdicts", "overfitting"}
     assert set(tables) == {path.stem for path in (cfg.results_dir / "tables").glob("*.csv")} == expected
-    assert re.fullmatch(SEVERAL, tables["table2"].iloc[-2]["Measured, object named"])
+    assert re.fullmatch(SEVERAL, tables["table2"].iloc[-3]["Measured, object named"])
     counts = report.inventory(records)
     assert (counts == 4).all(axis=None)
     assert list(counts.columns) == [0, 1]
