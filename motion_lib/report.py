@@ -92,6 +92,6 @@ def _preview(path: Path, width: int = 950) -> bytes:
     """A PNG small enough that a report of many figures stays below 2 MB."""
     buffer = io.BytesIO()
     with Picture.open(path) as picture:
-        small = picture.convert("RGB").resize((width, round(width * picture.height / picture.width)))
+        small = picture.convert("RGB").resize((width, round(width * picture.height / picture.width))).quantize(256)
         small.save(buffer, "png", optimize=True)
     return buffer.getvalue()

@@ -152,12 +152,13 @@ def plan(
         raise ValueError("give each seed once, by --seeds or by -p seed.")
     configs = [RunConfig.load(profile, **overrides | {"seed": seed}) for seed in seeds or [base.seed]]
     copies, own_seed = base.results_dir / "notebooks", RunConfig.load(profile).seed
-    steps = [
-        Step(path, config, copies if config.seed == own_seed else copies / f"seed{config.seed}")
-        for index, config in enumerate(configs)
-        for path in notebooks
-        if index == 0 or LAST_SHARED_STAGE < stage_of(path) < REPORT_STAGE
-    ]
+    steps = []
+    for index, config in enumerate(configs):
+        for path in notebooks:
+            shared = not LAST_SHARED_STAGE < stage_of(path) < REPORT_STAGE
+            if not shared or index == 0:
+                folder = copies if shared or config.seed == own_seed else copies / f"seed{config.seed}"
+                steps.append(Step(path, config, folder))
     # The report goes last; sorting is stable, so all others keep their order.
     return sorted(steps, key=lambda step: stage_of(step.source) >= REPORT_STAGE)
 

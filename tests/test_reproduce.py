@@ -69,8 +69,7 @@ def test_one_seed_runs_everything_once_in_order(eight):
 
 def test_several_seeds_share_the_first_stages_and_the_report(eight):
     expected = ["00/5/notebooks", "01/5/notebooks"]
-    expected += [f"{number:02}/5/notebooks" for number in range(2, 7)]
-    expected += [f"{number:02}/6/seed6" for number in range(2, 7)]
+    expected += [f"{number:02}/{seed}/seed{seed}" for seed in (5, 6) for number in range(2, 7)]
     assert labels(eight, seeds=[5, 6]) == [*expected, "07/5/notebooks"]
 
 
@@ -111,7 +110,7 @@ def test_values_are_read_as_yaml():
         (["-p", "epochs", "many"], "parameter epochs = 'many': expected a whole number"),
         (["-p", "epochs", "3", "-p", "epochs", "4"], "once"),
         (["-p", "profile", "paper"], "--profile"),
-        (["-p", "logit_scale", "null"], r"the profile's [\d.]+ would stay"),
+        (["-p", "logit_scale", "null"], "would stay"),
         (["-p", "seed", "1", "--seeds", "2"], "each seed once"),
         (["--seeds", "2", "2"], "each seed once"),
         (["--profile", "papr"], "expected one of miniature, paper"),
@@ -226,9 +225,9 @@ def test_a_batch_end_to_end(folder, capsys, monkeypatch, tmp_path):
 
     copies = tmp_path / "results" / "miniature" / "notebooks"
     found = sorted(str(path.relative_to(copies)) for path in copies.rglob("*") if path.is_file())
-    names = ["01_first.html", "01_first.ipynb", "02_each.html", "02_each.ipynb"]
-    assert found == [*names, "seed4/02_each.html", "seed4/02_each.ipynb"]
-    assert "seed 3 lr 0.0001" in printed(copies / "02_each.ipynb")
+    each = [f"seed{seed}/02_each.{ending}" for seed in (3, 4) for ending in ("html", "ipynb")]
+    assert found == ["01_first.html", "01_first.ipynb", *each]
+    assert "seed 3 lr 0.0001" in printed(copies / "seed3" / "02_each.ipynb")
     assert "seed 4 lr 0.0001" in printed(copies / "seed4" / "02_each.ipynb")
     assert (folder / "02_each.ipynb").read_bytes() == source
 
