@@ -136,7 +136,7 @@ def retrieval_figure(
             for ax, (title, values) in zip(axes[row], panels.items(), strict=True):
                 slope_panel(values, f"{title}, {what}", ax, 1.12 * max(highest, 1.0), hollow=bool(row))
                 if chance and title in chance:
-                    ax.axhline(chance[title], color="0.35", linestyle=":", lw=1)
+                    ax.plot([-0.15, 1], [chance[title]] * 2, ":", color="0.35", lw=1)
                     ax.annotate("chance", (-0.13, chance[title]), xytext=(0, 2), textcoords="offset points", fontsize=7)
         return figure
 
