@@ -1,5 +1,6 @@
 """Content hashes and atomic files: what makes every cache safe to interrupt and safe to trust."""
 
+import ast
 import hashlib
 import inspect
 import json
@@ -8,25 +9,36 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 
 def content_hash(*parts: object) -> str:
     """16 hex digits that change when any part changes.
 
-    A module counts by its source text (code that makes a cached thing is part of its identity),
-    a path by the bytes of its file, everything else by its JSON form.
+    A module or function counts by its code (code that makes a cached thing is part of its identity,
+    comments and docstrings are not), a path by the bytes of its file, everything else by its JSON form.
     """
     digest = hashlib.sha256()
     for part in parts:
-        if isinstance(part, ModuleType):
-            blob = inspect.getsource(part).encode()
+        if isinstance(part, ModuleType | FunctionType):
+            blob = _code(inspect.getsource(part)).encode()
         elif isinstance(part, Path):
             blob = file_sha256(part).encode()
         else:
             blob = json.dumps(part, sort_keys=True, default=str).encode()
         digest.update(len(blob).to_bytes(8, "big") + blob)
     return digest.hexdigest()[:16]
+
+
+def _code(source: str) -> str:
+    """Source text without what changes no result: comments, layout and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:]
+    return ast.unparse(tree)
 
 
 def file_sha256(path: Path) -> str:

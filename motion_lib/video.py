@@ -144,7 +144,11 @@ def _read_in_sequence(path: Path, choose: Callable[[int], np.ndarray]) -> np.nda
 
 
 def write_video(path: str | Path, frames: np.ndarray, fps: int) -> None:
-    """Write (F, H, W, 3) uint8 RGB as h264 in mp4; H and W must be even. One thread, so repeatable."""
+    """Write (F, H, W, 3) uint8 RGB as h264 in mp4; H and W must be even.
+
+    One thread, and the same frames give the same bytes if W is a multiple of 32; at other widths
+    the encodings of the same frames were seen to differ from call to call.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"crf": "18", "preset": "veryfast", "threads": "1"}

@@ -1,5 +1,6 @@
 """Content hashes and atomic files."""
 
+import importlib.util
 import json
 
 import pytest
@@ -41,6 +42,24 @@ def test_hash_is_stable_and_short():
 )
 def test_hash_differs(parts, others):
     assert content_hash(*parts) != content_hash(*others)
+
+
+def module(tmp_path, name: str, source: str):
+    path = tmp_path / f"{name}.py"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(name, path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def test_code_counts_without_comments_layout_and_docstrings(tmp_path):
+    plain = module(tmp_path, "plain", "def f(x):\n    return x + 1\n")
+    told = module(tmp_path, "told", '"""Of f."""\n\ndef f(x):  # adds\n    """One more."""\n\n    return x+1\n')
+    other = module(tmp_path, "other", "def f(x):\n    return x + 2\n")
+    assert content_hash(plain) == content_hash(told)
+    assert content_hash(plain) != content_hash(other)
+    assert content_hash(plain.f) == content_hash(told.f) != content_hash(other.f)
 
 
 def test_path_counts_by_its_bytes_not_by_its_name(tmp_path):

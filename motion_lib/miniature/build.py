@@ -1,8 +1,8 @@
 """Writes the miniature to disk: mp4 files and lists in the three official layouts, texts, the tiny CLIP."""
 
 import csv
-import inspect
 import json
+import math
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -46,7 +46,7 @@ def build(cache_dir: Path, world_seed: int = 0, tiny: TinyClip | None = None, **
     """
     tiny = tiny or TinyClip()
     drawn_by = (motions, drawing, sentences)
-    written_by = (world, sys.modules[__name__], inspect.getsource(video.write_video))
+    written_by = (world, sys.modules[__name__], video.write_video)
     root = cache_dir / f"world-{content_hash(world_seed, sizes, *drawn_by, *written_by)}"
     clip_path = cache_dir / f"clip-{content_hash(world_seed, asdict(tiny), *drawn_by, stills, pretrain)}.pt"
     built_once(
@@ -67,7 +67,7 @@ def _write_clip_weights(path: Path, tiny: TinyClip, seed: int) -> None:
 def video_path(dataset: DatasetSpec, which: MotionClass, clip: int) -> tuple[Path, str]:
     """Path below the root in the layout of the data set that this one stands for, and its list entry."""
     if dataset.key == "source":
-        part = "val" if clip >= dataset.clips_per_class * (1 - VAL_SHARE) else "train"
+        part = "train" if clip < _training_clips(dataset.clips_per_class) else "val"
         stem = f"mini{which.index:03d}c{clip:03d}_000000_000002"  # 11-character id, start and end second
         return Path("kinetics400") / part / which.name / f"{stem}.mp4", stem
     if dataset.key == "ucf":
@@ -77,6 +77,15 @@ def video_path(dataset: DatasetSpec, which: MotionClass, clip: int) -> tuple[Pat
     cls = which.name.replace(" ", "_")
     name = f"film{clip // 2:02d}_{cls}_f_cm_np1_fr_med_{clip % 2}.mp4"
     return Path("hmdb51/videos") / cls / name, name
+
+
+def _training_clips(count: int) -> int:
+    """How many of a class's `count` source clips train, the others being held out.
+
+    Even where three or more leave the choice, since clips 2k and 2k + 1 share a group.
+    """
+    wanted = 2 * math.ceil(round(count * (1 - VAL_SHARE), 6) / 2)
+    return max(min(wanted, 2 * ((count - 1) // 2)), 1)
 
 
 def camel_case(name: str) -> str:

@@ -2,8 +2,9 @@
 
 All sentences are this project's own, written in the manner of the paper's descriptions: verbless
 gerund phrases that say how limbs move, with the object named where one is handled. They are never
-presented as GPT-4's. Captions of stills are short alt text that knows things and places and,
-rarely, a verb: this gives the tiny CLIP the noun bias that the paper reports of the real one.
+presented as GPT-4's. Captions of stills are short alt text of two kinds: one names a thing, the
+other what is visible of a person's pose and, less often, a verb. No caption says how a motion
+goes, which leaves the tiny CLIP the noun bias that the paper reports of the real one.
 """
 
 from typing import Protocol
@@ -190,27 +191,31 @@ COLOURS = {
 }  # fmt: skip
 
 
-def caption(
-    arm: str,
-    body: str,
-    item: str,
-    scene: str,
-    postures: list[str],
-    rng: np.random.Generator,
-    shares: tuple[float, float],
-) -> str:
-    """Alt text of a still: the thing and its colour, the place, now and then the pose or a verb.
+SCENE_SHARE = 0.2  # share of captions that tell the place; more, and the place is all that is learned
 
-    Args: shares: probabilities that the visible pose is named, and that a verb of the motion is.
+
+def _perhaps_where(scene: str, rng: np.random.Generator) -> list[str]:
+    return [SCENE_WORDS[scene]] if rng.random() < SCENE_SHARE else []
+
+
+def thing_caption(item: str, scene: str, rng: np.random.Generator) -> str:
+    """Alt text of a still that tells the thing, with its colour, and sometimes the place."""
+    opening = str(rng.choice(("a photo of {}", "{}", "a picture of {}", "a person with {}")))
+    return " ".join([opening.format(with_article(f"{COLOURS[item]} {item}")), *_perhaps_where(scene, rng)])
+
+
+def person_caption(
+    arm: str, body: str, postures: list[str], scene: str, motion_share: float, rng: np.random.Generator
+) -> str:
+    """Alt text of a still that tells the visible pose, sometimes a verb, sometimes the place.
+
+    Args: postures: keys of POSTURE_WORDS.   motion_share: probability of a verb (of arms or body).
     """
-    thing = f"{COLOURS[item]} {item}"
-    opening = str(rng.choice(("a photo of a person with {}", "a person and {}", "{} held by a person", "{}, person")))
-    words = [opening.format(with_article(thing))]
-    if rng.random() < shares[0]:
-        words += [POSTURE_WORDS[p] for p in postures]
-    if rng.random() < shares[1]:
+    words = [str(rng.choice(("a person", "a photo of a person", "somebody")))]
+    words += [POSTURE_WORDS[p] for p in postures]
+    if rng.random() < motion_share:
         words.append(VERBS[arm] if rng.random() < 0.5 else VERBS[body])
-    return " ".join([*words, SCENE_WORDS[scene]])
+    return " ".join([*words, *_perhaps_where(scene, rng)])
 
 
 def class_caption(which: HasItemAndScene) -> str:

@@ -6,19 +6,23 @@ import numpy as np
 
 from motion_lib.miniature import drawing, motions, sentences
 
-CAPTIONS_EACH = 3
+CAPTIONS_EACH = 3  # of either kind
 
 
 @dataclass(frozen=True)
 class Still:
-    """One picture, (size, size, 3) uint8, and several captions of it."""
+    """One picture, (size, size, 3) uint8, with captions of its thing and captions of its person."""
 
     picture: np.ndarray
-    captions: tuple[str, ...]
+    things: tuple[str, ...]
+    persons: tuple[str, ...]
 
 
-def draw_still(index: int, seed: int, shares: tuple[float, float], size: int) -> Still:
-    """One still of any motion, object and scene, drawn independently of each other."""
+def draw_still(index: int, seed: int, motion_share: float, size: int) -> Still:
+    """One still of any motion, object and scene, drawn independently of each other.
+
+    Args: motion_share: probability that a person's caption holds a verb.   size: pixels a side.
+    """
     rng = np.random.default_rng([seed, 9, index])
     arm, body = str(rng.choice(list(motions.ARM_MOTIONS))), str(rng.choice(list(motions.BODY_MOTIONS)))
     item, scene = str(rng.choice(list(drawing.OBJECTS))), str(rng.choice(list(drawing.SCENES)))
@@ -26,5 +30,6 @@ def draw_still(index: int, seed: int, shares: tuple[float, float], size: int) ->
     figure = motions.skeleton(arm, body, phase[:1], phase[1:])
     noise_seed = int(rng.integers(2**31))
     picture = drawing.render(figure, item, scene, drawing.random_look(rng), size, size, noise_seed)[0]
-    about = (arm, body, item, scene, motions.postures(figure), rng, shares)
-    return Still(picture, tuple(sentences.caption(*about) for _ in range(CAPTIONS_EACH)))
+    things = tuple(sentences.thing_caption(item, scene, rng) for _ in range(CAPTIONS_EACH))
+    about = (arm, body, motions.postures(figure), scene, motion_share, rng)
+    return Still(picture, things, tuple(sentences.person_caption(*about) for _ in range(CAPTIONS_EACH)))

@@ -118,11 +118,11 @@ def _covering_split(num_source_pairs: int, rng: np.random.Generator) -> tuple[li
 
 def make_world(
     seed: int = 0,
-    source_classes: int = 60,
+    source_classes: int = 80,
     source_pairs: int = 40,
     ucf_classes: int = 32,
-    hmdb_classes: int = 24,
-    source_clips: int = 20,
+    hmdb_classes: int = 32,
+    source_clips: int = 15,
     target_clips: int = 12,
 ) -> World:
     """Draw the classes of a world; the same arguments give the same world.
@@ -179,8 +179,8 @@ def draw_clip(dataset: DatasetSpec, which: MotionClass, clip: int, seed: int) ->
     )
 
 
-def render_clip(spec: ClipSpec, height: int = 64, width: int = 84) -> np.ndarray:
-    """(F, height, width, 3) uint8 RGB frames of a clip."""
+def render_clip(spec: ClipSpec, height: int = 64, width: int = 96) -> np.ndarray:
+    """(F, height, width, 3) uint8 RGB frames of a clip; a width that `video.write_video` encodes repeatably."""
     progress = np.arange(spec.num_frames) / spec.num_frames
     arm_phase = 2 * np.pi * spec.cycles * progress + spec.phases[0]
     body_phase = 2 * np.pi * max(1.0, spec.cycles * spec.body_ratio) * progress + spec.phases[1]
