@@ -17,7 +17,7 @@ _EXPORTS = {
     "read_frames": "video",
     "sample_indices": "video",
     "VideoReadError": "video",
-    "load_model": "models",
+    "load_model": "model_loading",
     "VideoTextModel": "models",
     "PrototypeClassifier": "models",
     "Preprocess": "preprocessing",

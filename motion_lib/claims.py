@@ -46,11 +46,12 @@ def _both_kinds(claim: str, better: str, worse: str, no_better: bool = False) ->
 COMPARISONS: tuple[Comparison, ...] = (
     *_both_kinds("above_vanilla_clip", "motion", "clip"),
     *_both_kinds("above_class_name_control", "motion", "names"),
+    *_both_kinds("above_class_name_training", "motion", "xclip"),
     *_both_kinds("above_class_name_training", "motion", "text4vis"),
     *_both_kinds("above_class_name_training", "motion", "vificlip"),
     *(
         Comparison("noun_bias", Cell(m, "object"), Cell(m, "masked"))
-        for m in ("clip", "text4vis", "vificlip", "names", "motion")
+        for m in ("clip", "xclip", "text4vis", "vificlip", "names", "motion")
     ),
     *_both_kinds("temporal_transformer_no_better", "motion_temporal", "motion", no_better=True),
 )

@@ -33,12 +33,15 @@ with warnings.catch_warnings():
     # clip-anytorch 2.6.0 imports pkg_resources; pinning setuptools below 81 keeps it, deprecated.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
     import clip
-    from clip.model import CLIP, ResidualAttentionBlock
+    from clip.model import CLIP, ModifiedResNet, QuickGELU, ResidualAttentionBlock
 
 __all__ = [
     "CLIP",
     "CONTEXT_LENGTH",
+    "ModifiedResNet",
+    "QuickGELU",
     "ResidualAttentionBlock",
+    "build_clip",
     "embed_dim",
     "encode_text",
     "freeze",
@@ -88,6 +91,16 @@ def _restore_float32(model: CLIP, path: Path) -> None:
         return
     state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict({name: tensor for name, tensor in state.items() if name not in _NO_WEIGHTS})
+
+
+def build_clip(state: dict[str, Tensor]) -> CLIP:
+    """A CLIP in float32 from a state dict; its sizes follow from the shapes.
+
+    Raises: LookupError or RuntimeError if the state dict is not exactly one of a CLIP.
+    """
+    model = clip.model.build_model(dict(state)).float()  # it rounds the weights to half precision ...
+    model.load_state_dict(state)  # ... which this undoes
+    return model.eval()
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -40,6 +40,7 @@ class RunConfig:
     stills: int  # miniature only: images that the tiny CLIP is pretrained on
     pretrain_epochs: int  # miniature only
     backbone: str  # OpenAI name, path of a CLIP state dict, or "miniature"
+    baselines: str  # "retrained" from the backbone, or "official": their authors' checkpoints
     descriptions_dir: str  # folder of the authors' CSVs; "" in the miniature, which writes its own
     source: str  # data set names of motion_lib.open_dataset
     targets: tuple[str, ...]
@@ -142,6 +143,7 @@ _TYPE_WORDS = {
     float | None: "a number or null",
 }
 _CHOICES = {
+    "baselines": ("retrained", "official"),
     "clip_ratio_reading": ("learning_rate", "gradient_norm"),
     "target_subset": ("test", "all"),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from motion_lib import clip_loading, frames, heads, inputs, loading, models, preprocessing, training, video
+from motion_lib import clip_loading, frames, heads, inputs, loading, models, preprocessing, training, video, xclip
 from motion_lib.config import RunConfig
 from motion_lib.datasets import VideoDataset, open_dataset
 from motion_lib.descriptions import DescriptionSet, read_descriptions
@@ -23,13 +23,15 @@ from motion_lib.miniature.knowledge import zero_shot_knowledge
 from motion_lib.miniature.pretrain import TinyClip
 from motion_lib.miniature.sentences import class_caption
 from motion_lib.miniature.world import World, make_world
-from motion_lib.models import FrameEncoder, PrototypeClassifier, load_model
+from motion_lib.model_loading import load_model
+from motion_lib.models import FrameEncoder, PrototypeClassifier
+from motion_lib.official import RELEASES, Release, load_official
 from motion_lib.records import Measurement, Weights, write_record
 from motion_lib.storage import content_hash, file_sha256
 from motion_lib.training import History, Recipe
 
 # Code that decides what a training run gives, besides its parameters.
-_TRAINED_BY = (training, heads, models, loading, preprocessing, video, frames, clip_loading)
+_TRAINED_BY = (training, heads, models, loading, preprocessing, video, frames, clip_loading, xclip)
 
 
 class Experiment:
@@ -117,8 +119,23 @@ class Experiment:
             return descriptions
         return DescriptionSet.from_class_names(descriptions.class_names, method.template)
 
+    def release(self, method: Method) -> Release | None:
+        """The authors' checkpoint that stands for a method in this configuration; None: it is trained here."""
+        return RELEASES.get(method.key) if self.cfg.baselines == "official" else None
+
+    def trains(self, key: str) -> bool:
+        """Whether a method is fine-tuned here."""
+        method = get_method(key)
+        return method.trained and self.release(method) is None
+
     def load(self, method: Method, checkpoint: Path | None = None) -> PrototypeClassifier:
         """The model of a method; a fresh head is drawn from the run's seed."""
+        if release := self.release(method):
+            path = release.path(self.cfg.data_root)
+            model, ignored = load_official(method.key, path, self.backbone, self.cfg.torch_device)
+            for key, reason in ignored.items():
+                print(f"{path.name}: {key} ignored ({reason})")
+            return model
         torch.manual_seed(self.cfg.seed)
         return load_model(
             method.architecture,
@@ -141,9 +158,9 @@ class Experiment:
 
     def train(self, key: str) -> History:
         """Fine-tune a method on the source data set, or read the finished run; methods that are not
-        trained give an empty history."""
+        trained here give an empty history."""
         method = get_method(key)
-        if not method.trained:
+        if not self.trains(key):
             return History(self.run_dir(method))
         model = self.load(method)
         clips = self.clips(self.cfg.source, "train", model)
@@ -158,9 +175,14 @@ class Experiment:
 
     # -------------------------------------------------------------- results
     def checkpoint(self, key: str, epoch: int | None = None) -> Path | None:
-        """A method's weights after its last epoch, or after `epoch` epochs; None: the backbone as pretrained."""
+        """A method's weights after its last epoch, or after `epoch` epochs; None: the backbone as pretrained.
+
+        A released checkpoint has no epochs: it is returned for each of them.
+        """
+        if release := self.release(get_method(key)):
+            return release.path(self.cfg.data_root)
         history = self.train(key)
-        if not get_method(key).trained or epoch == 0:
+        if not self.trains(key) or epoch == 0:
             return None
         return history.last_checkpoint if epoch is None else history.checkpoint(epoch)
 
@@ -168,9 +190,11 @@ class Experiment:
         """A method's model after its last epoch, or after `epoch` epochs (0: before training)."""
         return self.load(get_method(key), self.checkpoint(key, epoch))
 
-    def _weights(self, checkpoint: Path | None) -> Weights:
+    def _weights(self, method: Method, checkpoint: Path | None) -> Weights:
         backbone, trained = inputs.backbone_file(self.backbone), checkpoint and file_sha256(checkpoint)
-        return Weights(self.backbone_label, file_sha256(backbone), trained or "")
+        release = self.release(method)
+        label = f"released by its authors: {release.file}" if release else method.weights
+        return Weights(label, self.backbone_label, file_sha256(backbone), trained or "")
 
     def encode(self, model: PrototypeClassifier, name: str, subset: str) -> VideoFeatures:
         """Features of a data set, each video encoded once."""
@@ -183,7 +207,7 @@ class Experiment:
         Returns: {(target, kind): result}.   `epoch`: as in `trained_model`; None is the last one.
         """
         method, checkpoint, results = get_method(key), self.checkpoint(key, epoch), {}
-        model, weights = self.load(method, checkpoint), self._weights(checkpoint)
+        model, weights = self.load(method, checkpoint), self._weights(method, checkpoint)
         data = self.data_root.name if self.miniature else ""
         for target in self.cfg.targets:
             videos = self.encode(model, target, self.cfg.target_subset)

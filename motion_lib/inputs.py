@@ -5,6 +5,8 @@ from pathlib import Path
 
 from motion_lib.clip_loading import clip
 from motion_lib.config import REPOSITORY, RunConfig
+from motion_lib.methods import METHODS
+from motion_lib.official import RELEASES
 
 # Description CSVs of the authors' repository, spelled as there.
 AUTHORS_DESCRIPTIONS = {
@@ -54,7 +56,19 @@ def missing_inputs(cfg: RunConfig) -> list[str]:
     lacking += [
         f"{name}: {kind} motion descriptions, expected at {path}" for name, kind, path in paths if not path.is_file()
     ]
-    return lacking + _missing_backbone(cfg.backbone)
+    return lacking + _missing_releases(cfg) + _missing_backbone(cfg.backbone)
+
+
+def _missing_releases(cfg: RunConfig) -> list[str]:
+    """Released checkpoints of the baselines, where the configuration asks for them."""
+    if cfg.baselines != "official":
+        return []
+    wanted = [(method.label, RELEASES[key]) for key, method in METHODS.items() if key in RELEASES]
+    return [
+        f"{label} checkpoint, {release.size}, expected at {release.path(cfg.data_root)}; {release.how_to_get}"
+        for label, release in wanted
+        if not release.path(cfg.data_root).is_file()
+    ]
 
 
 def backbone_file(backbone: str) -> Path:

@@ -9,7 +9,8 @@ class Method:
 
     Attributes:
         key: short name in records.   label: as printed.   paper_row: its row in Tables 2 and 3.
-        architecture: name for `load_model`; None if it cannot be run yet.   head: "mean" or "temporal".
+        architecture: name for `load_model`.
+        head: "mean", "temporal" or X-CLIP's own "mit".
         training_texts: None (not trained), "names" or "descriptions".
         template: sentence around a class name; the official ones of Text4Vis and ViFi-CLIP.
         weights: what a table says of the weights that were run.
@@ -18,7 +19,7 @@ class Method:
     key: str
     label: str
     paper_row: str | None
-    architecture: str | None
+    architecture: str
     head: str = "mean"
     training_texts: str | None = None
     template: str = "{}"
@@ -35,7 +36,7 @@ METHODS: dict[str, Method] = {
     m.key: m
     for m in (
         Method("clip", "Vanilla CLIP", "Vanilla CLIP", "clip", weights="the backbone as pretrained"),
-        Method("xclip", "X-CLIP", "X-CLIP", None, weights="not run: no adapter yet"),
+        Method("xclip", "X-CLIP", "X-CLIP", "xclip", "mit", "names", weights=_RETRAINED),
         Method(
             "text4vis", "Text4Vis", "Text4Vis", "text4vis", "temporal", "names", "a video of a person {}.", _RETRAINED
         ),

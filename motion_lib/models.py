@@ -72,6 +72,10 @@ class PrototypeClassifier(nn.Module):
         """Where the weights are."""
         return self.clip.logit_scale.device
 
+    def is_pretrained(self, name: str) -> bool:
+        """Whether the parameter of this name starts from CLIP's weights; the others start at random."""
+        return name.startswith("clip.")
+
     def encode_frames(self, frames: Tensor) -> Tensor:
         """(B, T, 3, S, S) float -> (B, T, D) frame embeddings, not unit length."""
         batch, length = frames.shape[:2]
@@ -103,15 +107,19 @@ class PrototypeClassifier(nn.Module):
 
     def load_trained_state(self, state: dict[str, Tensor], source: str) -> None:
         """Load what `trained_state` gave; every missing or foreign key is an error that names `source`."""
-        wanted = self.trained_state()
-        missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-        wrong = sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape)
-        for what, keys in (("lacks", missing), ("has unknown", foreign), ("has other shapes for", wrong)):
-            if keys:
-                raise ValueError(
-                    f"{source} {what} {len(keys)} tensors, e.g. {', '.join(keys[:3])}: not weights of this model."
-                )
+        check_state(state, self.trained_state(), source)
         self.load_state_dict({**self.state_dict(), **state}, strict=True)
+
+
+def check_state(state: dict[str, Tensor], wanted: dict[str, Tensor], source: str) -> None:
+    """Raise ValueError, naming `source` and the keys, unless `state` has exactly the names and shapes of `wanted`."""
+    missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    wrong = sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape)
+    for what, keys in (("lacks", missing), ("has unknown", foreign), ("has other shapes for", wrong)):
+        if keys:
+            raise ValueError(
+                f"{source} {what} {len(keys)} tensors, e.g. {', '.join(keys[:3])}: not weights of this model."
+            )
 
 
 class FrameEncoder:
@@ -119,49 +127,6 @@ class FrameEncoder:
 
     def __init__(self, model: PrototypeClassifier):
         self.preprocess, self.device, self.encode_video = model.preprocess, model.device, model.encode_frames
-
-
-# name -> (head, trains the text tower); the weights of each come from `checkpoint`.
-ARCHITECTURES = {
-    "clip": ("mean", False),
-    "motion": ("mean", False),
-    "text4vis": ("temporal", False),
-    "vificlip": ("mean", True),
-}
-
-
-def default_preprocess(name: str, resolution: int, num_frames: int = 8) -> Preprocess:
-    """Preprocessing of the paper's models: CLIP resizes to its input, Text4Vis to 256 before a 224 crop."""
-    short_side = 256 if resolution == 224 and name != "clip" else resolution
-    return Preprocess(num_frames=num_frames, short_side=short_side, crop_size=resolution)
-
-
-def load_model(
-    name: str,
-    checkpoint: str | Path | None = None,
-    backbone: str | Path = "ViT-B/16",
-    head: str | None = None,
-    device: str | torch.device = "cpu",
-    num_frames: int = 8,
-) -> PrototypeClassifier:
-    """Load a model for evaluation or training.
-
-    Args:
-        name: "clip" (vanilla), "motion" (ours), "text4vis" or "vificlip" (those architectures;
-            trained here, or from a checkpoint written by `fine_tune`).
-        checkpoint: file written by `fine_tune`; None gives CLIP's own weights (and a fresh head).
-        backbone: OpenAI name or path of a CLIP state dict.   head: overrides the model's head.
-    Raises: ValueError for an unknown name or foreign weights, FileNotFoundError for missing files.
-    """
-    if name not in ARCHITECTURES:
-        raise ValueError(f"model {name!r}: expected one of {', '.join(ARCHITECTURES)}.")
-    clip_model = clip_loading.load_clip(backbone, device)
-    own_head, train_text = ARCHITECTURES[name]
-    preprocess = default_preprocess(name, clip_model.visual.input_resolution, num_frames)
-    model = PrototypeClassifier(clip_model, preprocess, head or own_head, train_text).to(device).eval()
-    if checkpoint is not None:
-        model.load_trained_state(read_checkpoint(checkpoint, device)["model"], str(checkpoint))
-    return model
 
 
 def read_checkpoint(path: str | Path, device: str | torch.device, entry: str = "model") -> dict:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -15,7 +16,10 @@ from motion_lib.video import SAMPLING
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-_INTERPOLATION = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+IMAGENET_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)  # as ViFi-CLIP and X-CLIP write it
+IMAGENET_STD = (58.395 / 255, 57.12 / 255, 57.375 / 255)
+_PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+INTERPOLATION = (*_PILLOW, "opencv")
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,9 @@ class Preprocess:
 
     Attributes:
         num_frames: T.   sampling: "text4vis" (start of each segment) or "center".
-        short_side: pixels of the shorter side after resizing (Pillow, antialiased).
-        crop_size: side of the square centre crop.   interpolation: "bicubic" or "bilinear".
+        short_side: pixels of the shorter side after resizing.   crop_size: of the square centre crop.
+        interpolation: "bicubic" or "bilinear" as torchvision on Pillow pictures (antialiased), or
+            "opencv": bilinear without antialiasing, sizes and offsets rounded as mmaction does.
         mean, std: of each channel on the 0-1 scale.
     """
 
@@ -43,8 +48,8 @@ class Preprocess:
                 f"{self.num_frames} frames sampled by {self.sampling!r}: "
                 f"expected at least 1 and one of {', '.join(SAMPLING)}."
             )
-        if self.interpolation not in _INTERPOLATION:
-            raise ValueError(f"interpolation {self.interpolation!r}: expected one of {', '.join(_INTERPOLATION)}.")
+        if self.interpolation not in INTERPOLATION:
+            raise ValueError(f"interpolation {self.interpolation!r}: expected one of {', '.join(INTERPOLATION)}.")
         if not 1 <= self.crop_size <= self.short_side:
             raise ValueError(f"crop_size {self.crop_size}: expected 1 to short_side ({self.short_side}).")
 
@@ -53,28 +58,45 @@ class Preprocess:
         return asdict(self)
 
 
-def crop_offsets(height: int, width: int, size: int) -> tuple[int, int]:
-    """Top and left of the centre crop, rounded as torchvision's CenterCrop does."""
+def crop_offsets(height: int, width: int, size: int, rounded: bool = True) -> tuple[int, int]:
+    """Top and left of the centre crop, rounded as torchvision's CenterCrop does, or down as mmaction does."""
+    if not rounded:
+        return (height - size) // 2, (width - size) // 2
     return round((height - size) / 2.0), round((width - size) / 2.0)
 
 
-def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(height, width) after the short side is resized; the long side is truncated, as torchvision does."""
+def resized_size(height: int, width: int, short_side: int, rounded: bool = False) -> tuple[int, int]:
+    """(height, width) after the short side is resized.
+
+    The long side is truncated, as torchvision does, or rounded half up, as mmaction does.
+    """
+    extra = 0.5 if rounded else 0.0
     if height <= width:
-        return short_side, int(short_side * width / height)
-    return int(short_side * height / width), short_side
+        return short_side, int(short_side * width / height + extra)
+    return int(short_side * height / width + extra), short_side
 
 
 def resize_and_crop(frames: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """(T, H, W, 3) uint8 -> (T, S, S, 3) uint8 with S = crop_size."""
     height, width = frames.shape[1:3]
-    new_height, new_width = resized_size(height, width, preprocess.short_side)
-    if (new_height, new_width) != (height, width):
-        how = _INTERPOLATION[preprocess.interpolation]
-        pictures = (Image.fromarray(frame).resize((new_width, new_height), how) for frame in frames)
-        frames = np.stack([np.asarray(picture) for picture in pictures])
-    top, left = crop_offsets(new_height, new_width, preprocess.crop_size)
+    opencv = preprocess.interpolation == "opencv"
+    size = resized_size(height, width, preprocess.short_side, rounded=opencv)
+    if size != (height, width):
+        frames = _bilinear(frames, size) if opencv else _resized(frames, size, _PILLOW[preprocess.interpolation])
+    top, left = crop_offsets(*size, preprocess.crop_size, rounded=not opencv)
     return frames[:, top : top + preprocess.crop_size, left : left + preprocess.crop_size]
+
+
+def _resized(frames: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
+    pictures = (Image.fromarray(frame).resize(size[::-1], how) for frame in frames)
+    return np.stack([np.asarray(picture) for picture in pictures])
+
+
+def _bilinear(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """OpenCV's INTER_LINEAR to the rounding of its fixed-point arithmetic: four neighbours, no antialiasing."""
+    planes = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    resized = F.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=False)
+    return resized.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def normalise(frames: Tensor, preprocess: Preprocess) -> Tensor:

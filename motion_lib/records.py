@@ -31,8 +31,9 @@ PACKAGES = ("torch", "torchvision", "clip-anytorch", "decord", "av", "numpy", "p
 
 @dataclass(frozen=True)
 class Weights:
-    """What was run: name and SHA-256 of the backbone, SHA-256 of the checkpoint ("": the backbone as it is)."""
+    """What was run: a label for tables, name and SHA-256 of the backbone, SHA-256 of the checkpoint ("": none)."""
 
+    label: str
     backbone: str
     backbone_sha256: str
     checkpoint_sha256: str = ""
@@ -84,7 +85,7 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
         "experiment": cfg.experiment_id,
         "method": measured.method.key,
         "label": measured.method.label,
-        "weights": measured.method.weights,
+        "weights": measured.weights.label,
         "backbone": measured.weights.backbone,
         "backbone_sha256": measured.weights.backbone_sha256,
         "checkpoint_sha256": measured.weights.checkpoint_sha256,

@@ -80,7 +80,7 @@ def retrieval_table(records: list[dict], dataset: str, methods: tuple[str, ...])
         drop = mean_acc(cells["object"]) - mean_acc(cells["masked"])
         row = {
             "Method": method.label,
-            "Weights run": method.weights if cells["object"] or not method.architecture else NOT_RUN,
+            "Weights run": cells["object"][0]["weights"] if cells["object"] else NOT_RUN,
         }
         row |= {f"Reported, {KIND_LABEL[kind]}": _reported(dataset, method, kind) for kind in DESCRIPTION_KINDS}
         row |= {f"Measured, {KIND_LABEL[kind]}": measured_cell(cells[kind]) for kind in DESCRIPTION_KINDS}

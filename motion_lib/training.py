@@ -69,8 +69,8 @@ def parameter_groups(model: PrototypeClassifier, recipe: Recipe) -> list[dict]:
     """CLIP's weights (and logit_scale) and the new ones, each with the `ratio` of its learning rate."""
     ratio = recipe.clip_ratio if recipe.clip_ratio_reading == "learning_rate" else 1.0
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    pretrained = [p for name, p in named if name.startswith("clip.")]
-    fresh = [p for name, p in named if not name.startswith("clip.")]
+    pretrained = [p for name, p in named if model.is_pretrained(name)]
+    fresh = [p for name, p in named if not model.is_pretrained(name)]
     groups = ({"params": pretrained, "ratio": ratio}, {"params": fresh, "ratio": 1.0})
     return [group for group in groups if group["params"]]
 

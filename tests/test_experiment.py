@@ -21,6 +21,7 @@ from motion_lib.experiment import Experiment
 from motion_lib.inputs import AUTHORS_DESCRIPTIONS
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TEMPORAL_METHODS
 from motion_lib.records import read_records, records_dir
+from motion_lib.storage import atomic_path, file_sha256
 from tests.conftest import SMOKE
 
 pytestmark = pytest.mark.slow
@@ -137,6 +138,30 @@ def test_the_transformer_can_see_order_where_frames_differ(smoke, monkeypatch):
     assert_order_blind(table[table["Head"] == "mean"])
     with pytest.raises(AssertionError):
         assert_order_blind(table[table["Head"] == "temporal"])
+
+
+def test_a_released_checkpoint_stands_for_its_method(smoke, monkeypatch, capsys, tmp_path):
+    """A file in Text4Vis's format, made from our own run, is loaded, measured and named in the record."""
+    trained = smoke.trained_model("text4vis")
+    names = {name: name.replace("clip.", "", 1).replace("head.", "fusion_model.") for name in trained.trained_state()}
+    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path))
+    official = changed(smoke, baselines="official")
+    path = official.release(METHODS["text4vis"]).path(official.cfg.data_root)
+    state = {f"module.{names[name]}": tensor for name, tensor in trained.trained_state().items()}
+    with atomic_path(path) as temporary:
+        torch.save({"epoch": 29, "model_state_dict": state}, temporary)
+    monkeypatch.setattr(training, "fine_tune", lambda *_: pytest.fail("trained"))
+    assert official.train("text4vis").rows == []
+    assert [official.trains(key) for key in ("text4vis", "motion", "clip")] == [False, True, False]
+    loaded = official.trained_model("text4vis")
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    official.measure("text4vis")
+    assert "epoch ignored (beside the weights" in capsys.readouterr().out
+    records = read_records(official.cfg)
+    assert {r["weights"] for r in records} == {f"released by its authors: {path.name}"}
+    assert {r["checkpoint_sha256"] for r in records} == {file_sha256(path)}
+    assert records[0]["preprocess"]["short_side"] > records[0]["preprocess"]["crop_size"]
 
 
 def test_held_out_source_clips_are_scored_with_the_training_texts(smoke):

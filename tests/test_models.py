@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from motion_lib import clip_loading
 from motion_lib.evaluation import evaluate
 from motion_lib.heads import TemporalTransformer, build_head
-from motion_lib.models import PrototypeClassifier, VideoTextModel, default_preprocess, load_model
+from motion_lib.model_loading import default_preprocess, load_model
+from motion_lib.models import PrototypeClassifier, VideoTextModel
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ from motion_lib.experiment import Experiment
 from motion_lib.methods import METHODS
 from tests.conftest import SMOKE
 
-RECIPES = ({"lr": 1e-3, "logit_scale": 16.0}, {"lr": 1e-4, "logit_scale": 8.0})
+RECIPES = ({"lr": 1e-3}, {"lr": 1e-4})
 
 
 @pytest.fixture
@@ -70,4 +70,4 @@ def test_the_profile_has_the_recipe_with_the_best_mean():
     path = cfg.results_dir / "recipe_search.json"
     found = recipe_search.table(json.loads(path.read_text())["rows"])
     best = found.loc[found["mean"].idxmax()]
-    assert (cfg.lr, cfg.logit_scale) == (best["lr"], best["logit_scale"])
+    assert cfg.lr == best["lr"]

@@ -38,7 +38,7 @@ from motion_lib.evaluation import RetrievalResult
 from motion_lib.experiment import Experiment
 from motion_lib.inputs import MissingInputs, missing_inputs, require_inputs
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS, TEMPORAL_METHODS, get_method
-from motion_lib.models import ARCHITECTURES
+from motion_lib.model_loading import ARCHITECTURES
 from motion_lib.paper import CLAIMS, REPORTED_RETRIEVAL
 from motion_lib.preprocessing import Preprocess
 from motion_lib.records import Measurement, Weights, frame_of, ranks_of, read_records, records_dir, write_record
@@ -74,7 +74,7 @@ def put(cfg, method="motion", kind="object", sixths=3, dataset=UCF, seed=0, epoc
     """Write one record as an experiment does."""
     texts = DescriptionSet("texts", NAMES, tuple(f"moving like {name}" for name in NAMES))
     measured = result(sixths, dataset, **changes)
-    weights = Weights("clip.pt", "b" * 64, "c" * 64)
+    weights = Weights(get_method(method).weights, "clip.pt", "b" * 64, "c" * 64)
     about = Measurement(get_method(method), dataset, kind, epoch, measured, texts, 2.0, weights, "world-0")
     return write_record(RunConfig.load(cfg.profile, **seeded(cfg, seed)), about, Preprocess())
 
@@ -89,8 +89,7 @@ def put_everything(cfg, seeds=(0,)) -> list[dict]:
         for dataset in (UCF, HMDB):
             for kind in DESCRIPTION_KINDS:
                 for number, key in enumerate((*TABLE_METHODS, "motion_temporal")):
-                    if key != "xclip":
-                        put(cfg, key, kind, 1 + (number + seed) % 5, dataset, seed)
+                    put(cfg, key, kind, 1 + (number + seed) % 5, dataset, seed)
                 for epoch in range(3):
                     put(cfg, "motion", kind, epoch + 1, dataset, seed, epoch)
     return read_records(cfg)
@@ -216,7 +215,7 @@ def test_methods_are_what_the_models_and_the_paper_know():
     assert set(TABLE_METHODS) | set(TEMPORAL_METHODS) == set(METHODS)
     for key, method in METHODS.items():
         assert key == method.key
-        assert method.architecture in {None, *ARCHITECTURES}
+        assert method.architecture in ARCHITECTURES
         assert method.template.count("{}") == 1
         assert method.paper_row is None or all(method.paper_row in rows for rows in REPORTED_RETRIEVAL.values())
     rows = {METHODS[key].paper_row for key in TABLE_METHODS} - {None}
@@ -230,7 +229,7 @@ def test_the_control_differs_from_ours_in_its_texts_alone():
     assert (ours.architecture, ours.head) == (control.architecture, control.head)
     assert (ours.training_texts, control.training_texts) == ("descriptions", "names")
     assert METHODS["motion_temporal"].training_texts == "descriptions"
-    assert [key for key, method in METHODS.items() if not method.trained] == ["clip", "xclip"]
+    assert [key for key, method in METHODS.items() if not method.trained] == ["clip"]
 
 
 def test_every_method_has_its_own_colour_and_marker():
@@ -274,7 +273,6 @@ def test_what_was_not_run_or_asked_says_so(cfg):
     assert set(measured.loc["X-CLIP"]) == set(measured.loc["Our method"]) == {"not run"}
     assert set(measured.loc["Human estimate"]) == {"not collected"}
     assert table.loc["Vanilla CLIP", "Measured drop"] == "33.3"
-    assert table.loc["X-CLIP", "Weights run"] == "not run: no adapter yet"
     assert table.loc["Our method", "Weights run"] == "not run"
     assert table.loc["Vanilla CLIP", "Weights run"] == "the backbone as pretrained"
     assert not table.isin(["", "nan"]).any(axis=None)
@@ -605,7 +603,7 @@ def test_the_main_figure_keeps_measured_and_reported_apart(cfg):
     assert len(figure.axes) == 4
     measured = numbers[numbers["source"] == "measured"]
     assert set(measured["data_set"]) == {"miniature UCF-like", "miniature HMDB-like"}
-    assert "xclip" not in set(measured["method"])
+    assert set(measured["method"]) == set(TABLE_METHODS)
     assert set(numbers[numbers["source"] == "reported"]["data_set"]) == {"UCF-101", "HMDB-51"}
 
 
@@ -709,7 +707,15 @@ def test_a_backbone_of_ones_own_is_looked_for(paper, tmp_path):
     own = RunConfig.load("paper", backbone=str(tmp_path / "mine.pt"))
     assert f"expected at {tmp_path / 'mine.pt'}" in missing_inputs(own)[-1]
     (tmp_path / "mine.pt").touch()
-    assert not any("weights" in item for item in missing_inputs(own))
+    assert not any(item.startswith("CLIP ") for item in missing_inputs(own))
+
+
+def test_released_checkpoints_are_asked_for_unless_the_baselines_are_retrained(paper):
+    lacking = [item for item in missing_inputs(paper) if " checkpoint, " in item]
+    assert [item.split(" checkpoint")[0] for item in lacking] == ["X-CLIP", "Text4Vis", "ViFi-CLIP"]
+    assert all("; download https://" in item or "; open https://" in item for item in lacking)
+    retrained = missing_inputs(RunConfig.load("paper", baselines="retrained"))
+    assert retrained == [item for item in missing_inputs(paper) if item not in lacking]
 
 
 def test_an_unknown_data_set_is_named(paper):

@@ -27,10 +27,10 @@ MOTIONS = {
 DESCRIPTIONS = DescriptionSet("tiny", tuple(MOTIONS), tuple(MOTIONS.values()))
 
 
-def clip_model(tower: str = "transformer", seed: int = 0) -> CLIP:
-    """A CLIP of one-layer towers for 32-pixel frames; `tower` is "transformer" or "resnet"."""
+def clip_model(tower: str = "transformer", seed: int = 0, layers: int = 1) -> CLIP:
+    """A CLIP for 32-pixel frames; `tower` is "transformer", of that many image layers, or "resnet"."""
     torch.manual_seed(seed)
-    vision = {"vision_layers": 1, "vision_width": 64, "vision_patch_size": 16}
+    vision = {"vision_layers": layers, "vision_width": 64, "vision_patch_size": 16}
     if tower == "resnet":  # 8 channels at least: its attention pooling needs a head of 64
         vision = {"vision_layers": (1, 1, 1, 1), "vision_width": 8, "vision_patch_size": None}
     text = {"vocab_size": 49408, "transformer_width": 64, "transformer_heads": 1, "transformer_layers": 1}

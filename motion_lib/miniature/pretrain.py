@@ -39,11 +39,10 @@ class TinyClip:
     num_stills: int = 20_000
     epochs: int = 4
     batch_size: int = 128
-    image_lr: float = 1.5e-3
+    image_lr: float = 1e-3
     text_lr: float = 1e-3
     weight_decay: float = 0.05
     text_warmup_steps: int = 50  # of the text tower alone
-    thing_weight: float = 1.5  # of the loss over captions of things; that over captions of persons counts 1
     motion_share: float = 0.4  # share of the captions of persons that hold a verb of the motion
 
 
@@ -138,7 +137,7 @@ def pretrain(config: TinyClip, seed: int) -> CLIP:
                 images = _normalised(stills[batch]).contiguous(memory_format=torch.channels_last)
                 image = model.visual(images)
                 of_thing, of_person = (caption_loss(model, image, c) for c in _chosen(captions[batch], rng))
-                loss = config.thing_weight * of_thing + of_person
+                loss = of_thing + of_person
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()

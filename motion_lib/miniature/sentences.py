@@ -191,17 +191,16 @@ COLOURS = {
 }  # fmt: skip
 
 
-SCENE_SHARE = 0.2  # share of captions that tell the place; more, and the place is all that is learned
+SCENE_SHARE = 0.2  # share of the captions of persons that tell the place; more, and poses are learned late
 
 
-def _perhaps_where(scene: str, rng: np.random.Generator) -> list[str]:
-    return [SCENE_WORDS[scene]] if rng.random() < SCENE_SHARE else []
+def thing_caption(item: str, rng: np.random.Generator) -> str:
+    """Alt text of a still that tells the thing, with its colour.
 
-
-def thing_caption(item: str, scene: str, rng: np.random.Generator) -> str:
-    """Alt text of a still that tells the thing, with its colour, and sometimes the place."""
+    Never the place: it is seen so much more easily that things were then learned late or not at all.
+    """
     opening = str(rng.choice(("a photo of {}", "{}", "a picture of {}", "a person with {}")))
-    return " ".join([opening.format(with_article(f"{COLOURS[item]} {item}")), *_perhaps_where(scene, rng)])
+    return opening.format(with_article(f"{COLOURS[item]} {item}"))
 
 
 def person_caption(
@@ -215,7 +214,9 @@ def person_caption(
     words += [POSTURE_WORDS[p] for p in postures]
     if rng.random() < motion_share:
         words.append(VERBS[arm] if rng.random() < 0.5 else VERBS[body])
-    return " ".join([*words, *_perhaps_where(scene, rng)])
+    if rng.random() < SCENE_SHARE:
+        words.append(SCENE_WORDS[scene])
+    return " ".join(words)
 
 
 def class_caption(which: HasItemAndScene) -> str:

@@ -30,6 +30,6 @@ def draw_still(index: int, seed: int, motion_share: float, size: int) -> Still:
     figure = motions.skeleton(arm, body, phase[:1], phase[1:])
     noise_seed = int(rng.integers(2**31))
     picture = drawing.render(figure, item, scene, drawing.random_look(rng), size, size, noise_seed)[0]
-    things = tuple(sentences.thing_caption(item, scene, rng) for _ in range(CAPTIONS_EACH))
+    things = tuple(sentences.thing_caption(item, rng) for _ in range(CAPTIONS_EACH))
     about = (arm, body, motions.postures(figure), scene, motion_share, rng)
     return Still(picture, things, tuple(sentences.person_caption(*about) for _ in range(CAPTIONS_EACH)))
