@@ -71,10 +71,8 @@ def main(arguments: list[str] | None = None) -> Path:
     rows = search(cfg)
     reported = RunConfig.load("miniature")  # the choice is kept beside the results that it decided
     write_table(table(rows), reported, "recipe_search")
-    fixed = {
-        name: getattr(cfg, name)
-        for name in ("world_seed", "seed", "epochs", "batch_size", "warmup_epochs", "logit_scale")
-    }
+    names = ("world_seed", "seed", "epochs", "batch_size", "warmup_epochs", "logit_scale")
+    fixed = {name: getattr(cfg, name) for name in names}
     return write_json(reported.results_dir / "recipe_search.json", {"fixed": fixed, "rows": rows})
 
 

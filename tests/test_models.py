@@ -29,8 +29,8 @@ def _one_thread():
 
 
 @pytest.fixture(scope="module")
-def reference(request):
-    return golden.read(request)
+def reference():
+    return golden.read()
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +66,11 @@ def logits_of(model, frames, texts):
         return model(frames, model.encode_text(texts))
 
 
-@pytest.mark.data
 def test_golden_input(openai, frames):
     golden.assert_vectors(frames.reshape(1, -1), [openai["input"]], tolerance=1e-6)
     assert list(frames.shape) == openai["input"]["shape"]
 
 
-@pytest.mark.data
 def test_golden_weights_have_the_listed_names_and_shapes(openai, golden_clip, temporal_model, reference):
     shapes = {name: list(value.shape) for name, value in golden_clip.state_dict().items()}
     assert shapes == openai["state_dict_shapes"]
@@ -81,12 +79,10 @@ def test_golden_weights_have_the_listed_names_and_shapes(openai, golden_clip, te
     assert head == {name: shape for name, shape in listed.items() if name.startswith("fusion_model.")}
 
 
-@pytest.mark.data
 def test_golden_tokens(reference, openai):
     assert clip_loading.tokenize(reference["texts"]).tolist() == openai["tokens"]
 
 
-@pytest.mark.data
 def test_golden_frame_embeddings(openai, mean_model, frames):
     with torch.inference_mode():
         embeddings = mean_model.encode_frames(frames)
@@ -94,12 +90,10 @@ def test_golden_frame_embeddings(openai, mean_model, frames):
         golden.assert_vectors(embeddings[video], openai[f"frame_embeddings_video{video}"])
 
 
-@pytest.mark.data
 def test_golden_text_features(reference, openai, mean_model):
     golden.assert_vectors(mean_model.encode_text(reference["texts"]), openai["text_features"])
 
 
-@pytest.mark.data
 def test_golden_mean_feature_and_logits(reference, openai, mean_model, frames):
     with torch.inference_mode():
         video = F.normalize(mean_model.encode_video(frames), dim=-1)
@@ -109,7 +103,6 @@ def test_golden_mean_feature_and_logits(reference, openai, mean_model, frames):
     golden.assert_logits(logits, reference["models"]["text4vis"]["None"]["logits_train_forward"])
 
 
-@pytest.mark.data
 def test_golden_logits_notice_normalising_each_frame_first(reference, openai, mean_model, frames):
     with torch.inference_mode():
         each = F.normalize(mean_model.encode_frames(frames), dim=-1).mean(dim=1)
@@ -119,13 +112,11 @@ def test_golden_logits_notice_normalising_each_frame_first(reference, openai, me
         golden.assert_logits(logits, openai["logits_mean_then_norm"])
 
 
-@pytest.mark.data
 def test_golden_one_frame_equals_clips_own_forward(reference, openai, mean_model, frames):
     logits = logits_of(mean_model, frames[:, :1], reference["texts"])
     golden.assert_logits(logits, openai["image_logits_frame0_official_forward"])
 
 
-@pytest.mark.data
 def test_golden_temporal_feature_and_logits(reference, temporal_model, frames):
     expected = reference["models"]["text4vis"]["Transf"]
     with torch.inference_mode():
@@ -134,7 +125,6 @@ def test_golden_temporal_feature_and_logits(reference, temporal_model, frames):
     golden.assert_logits(logits_of(temporal_model, frames, reference["texts"]), expected["logits_train_forward"])
 
 
-@pytest.mark.data
 def test_golden_temporal_head_on_tiny_activations(reference, temporal_model, frames):
     """Only here does the LayerNorm epsilon of Text4Vis (1e-12 instead of 1e-5) show."""
     name = "fusion_output_on_frame_embeddings_times_1e-3"
@@ -151,7 +141,6 @@ def test_golden_temporal_head_on_tiny_activations(reference, temporal_model, fra
             golden.assert_vectors(other(embeddings), expected, tolerance=1e-3)
 
 
-@pytest.mark.data
 def test_golden_temporal_logits_notice_the_number_of_heads(reference, temporal_model, frames):
     """Text4Vis takes the heads of the text tower (2 here), not embedding size // 64 (4)."""
     expected = reference["models"]["text4vis"]["Transf"]
@@ -164,7 +153,6 @@ def test_golden_temporal_logits_notice_the_number_of_heads(reference, temporal_m
         golden.assert_logits(logits, expected["logits_train_forward"])
 
 
-@pytest.mark.data
 def test_golden_logits_survive_saving_and_load_model(reference, openai, golden_clip, frames, tmp_path):
     """A float32 state dict is not rounded to half precision, which clip.load alone would do."""
     torch.save(golden_clip.state_dict(), tmp_path / "clip.pt")

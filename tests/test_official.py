@@ -41,8 +41,8 @@ def yacs_config(monkeypatch):
 
 
 @pytest.fixture
-def reference(request) -> dict:
-    return golden.read(request)
+def reference() -> dict:
+    return golden.read()
 
 
 @pytest.fixture

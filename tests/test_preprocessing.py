@@ -22,8 +22,8 @@ REFERENCES = {
 
 
 @pytest.fixture(scope="module")
-def extras(request):
-    return golden.read(request)["extras"]
+def extras():
+    return golden.read()["extras"]
 
 
 def prepare(picture, preprocess):
@@ -35,7 +35,6 @@ def prepare(picture, preprocess):
 # --- references ---
 
 
-@pytest.mark.data
 def test_golden_input_picture(extras):
     picture, checksum = golden.picture(), extras["preprocess_input_checksum"]
     assert int(picture.sum()) == checksum["sum"]
@@ -54,13 +53,11 @@ def assert_reference(found, expected):
     assert deviations == pytest.approx(expected["std_per_channel"], abs=5e-5)  # n or n - 1: 1e-5 apart
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("name", REFERENCES)
 def test_golden_preprocessing(extras, name):
     assert_reference(prepare(golden.picture(), REFERENCES[name]), extras[name])
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("name", REFERENCES)
 def test_golden_preprocessing_notices_another_one(extras, name):
     other = Preprocess(short_side=REFERENCES[name].short_side, interpolation="bilinear")

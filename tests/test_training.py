@@ -55,11 +55,10 @@ def without_time(history):
 # --- schedule and groups ---
 
 
-@pytest.mark.data
 @pytest.mark.parametrize("epochs", [10, 30])
-def test_golden_learning_rates(request, epochs):
+def test_golden_learning_rates(epochs):
     name = f"text4vis_lr_total{epochs}_warmup5_base5e-5_clipratio0.1"
-    table = golden.read(request)["extras"][name]
+    table = golden.read()["extras"][name]
     recipe = Recipe(epochs=epochs)  # everything else is the default
     clip_group, new_group = parameter_groups(tiny.classifier(head="temporal"), recipe)
     for epoch, expected in table.items():

@@ -233,7 +233,6 @@ def parse(key):
     return [int(part.split("=")[1]) for part in key.split(",")]
 
 
-@pytest.mark.data
 @pytest.mark.parametrize(
     ("mode", "entry", "first"),
     [
@@ -241,24 +240,22 @@ def parse(key):
         ("center", "xclip_vifi_test_indices_0based", 0),
     ],
 )
-def test_golden_test_indices(request, mode, entry, first):
-    table = golden.read(request)["extras"][entry]
+def test_golden_test_indices(mode, entry, first):
+    table = golden.read()["extras"][entry]
     assert len(table) >= 30
     for key, expected in table.items():
         assert (sample_indices(*parse(key), mode) + first).tolist() == expected, key
 
 
-@pytest.mark.data
-def test_golden_train_indices_of_center_without_randomness(request):
+def test_golden_train_indices_of_center_without_randomness():
     """For n < T the formula draws nothing, so any seed must give the reference."""
-    table = golden.read(request)["extras"]["xclip_vifi_train_indices_0based_np_seed0"]
+    table = golden.read()["extras"]["xclip_vifi_train_indices_0based_np_seed0"]
     short = {key: expected for key, expected in table.items() if parse(key)[0] < parse(key)[1]}
     assert short
     for key, expected in short.items():
         assert sample_indices(*parse(key), "center", np.random.default_rng(5)).tolist() == expected, key
 
 
-@pytest.mark.data
 @pytest.mark.parametrize(
     ("mode", "entry", "first"),
     [
@@ -266,9 +263,9 @@ def test_golden_train_indices_of_center_without_randomness(request):
         ("center", "xclip_vifi_train_indices_0based_np_seed0", 0),
     ],
 )
-def test_golden_train_indices_obey_our_segments(request, mode, entry, first):
+def test_golden_train_indices_obey_our_segments(mode, entry, first):
     """Their random draws lie in the segments that ours are drawn from."""
-    for key, indices in golden.read(request)["extras"][entry].items():
+    for key, indices in golden.read()["extras"][entry].items():
         n, T = parse(key)
         if n > T:
             assert in_segments(np.array(indices) - first, n, T, mode), key

@@ -14,8 +14,8 @@ from tests import golden, tiny
 
 
 @pytest.fixture
-def reference(request) -> dict:
-    return golden.read(request)
+def reference() -> dict:
+    return golden.read()
 
 
 def untrained(reference: dict, length: int) -> XClip:
