@@ -4,18 +4,31 @@ This is the layer that notebooks call. Everything it makes is kept under the run
 or the data root and named by what went into it, so that doing a thing twice costs nothing.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from motion_lib import clip_loading, frames, heads, inputs, loading, models, preprocessing, training, video, xclip
+from motion_lib import (
+    clip_loading,
+    evaluation,
+    frames,
+    heads,
+    inputs,
+    loading,
+    models,
+    preprocessing,
+    training,
+    video,
+    xclip,
+)
 from motion_lib.config import RunConfig
 from motion_lib.datasets import VideoDataset, open_dataset
 from motion_lib.descriptions import DescriptionSet, read_descriptions
 from motion_lib.evaluation import RetrievalResult, VideoFeatures, encode_videos, score
+from motion_lib.feature_cache import features_kept
 from motion_lib.frames import Clips, open_clips
 from motion_lib.methods import DESCRIPTION_KINDS, Method, get_method
 from motion_lib.miniature.build import MiniaturePaths, build
@@ -196,10 +209,27 @@ class Experiment:
         label = f"released by its authors: {release.file}" if release else method.weights
         return Weights(label, self.backbone_label, file_sha256(backbone), trained or "")
 
-    def encode(self, model: PrototypeClassifier, name: str, subset: str) -> VideoFeatures:
-        """Features of a data set, each video encoded once."""
-        clips = self.clips(name, subset, model)
-        return encode_videos(model, clips, num_workers=self.cfg.num_workers, device=self.cfg.torch_device)
+    def encode(
+        self, method: Method, model: PrototypeClassifier, weights: Weights, name: str, subset: str
+    ) -> VideoFeatures:
+        """Features of a data set, each video encoded once; kept on disk with the runs.
+
+        Returns: VideoFeatures on the run's device.   Args: weights: what `model` was loaded from.
+        """
+        dataset = self.dataset(name, subset)
+        videos = (self.data_root.name, [item.video_id for item in dataset.items])
+        loaded = (method.head, weights.backbone_sha256, weights.checkpoint_sha256, model.preprocess.as_dict())
+        # Without a checkpoint what CLIP lacks is drawn from the seed; mean pooling lacks nothing.
+        drawn = None if weights.checkpoint_sha256 or method.head == "mean" else self.cfg.seed
+        identity = content_hash(loaded, drawn, videos, *_TRAINED_BY, evaluation)
+        path = self.cfg.results_dir / "runs" / "features" / f"{name}-{subset}-{identity}.pt"
+
+        def encoded() -> VideoFeatures:
+            clips = self.clips(name, subset, model)
+            return encode_videos(model, clips, num_workers=self.cfg.num_workers, device=self.cfg.torch_device)
+
+        kept = features_kept(path, dataset, encoded)
+        return replace(kept, features=kept.features.to(self.cfg.torch_device))
 
     def measure(self, key: str, epoch: int | None = None) -> dict[tuple[str, str], RetrievalResult]:
         """Retrieve every target's descriptions, named and masked, and write one record each.
@@ -210,7 +240,7 @@ class Experiment:
         model, weights = self.load(method, checkpoint), self._weights(method, checkpoint)
         data = self.data_root.name if self.miniature else ""
         for target in self.cfg.targets:
-            videos = self.encode(model, target, self.cfg.target_subset)
+            videos = self.encode(method, model, weights, target, self.cfg.target_subset)
             for kind in DESCRIPTION_KINDS:
                 descriptions = self.descriptions(target, kind)
                 result = results[target, kind] = score(model, videos, descriptions)
@@ -240,6 +270,7 @@ class Experiment:
 
     def source_validation(self, key: str, epoch: int | None = None) -> RetrievalResult:
         """Held-out source clips against the texts that the method was trained with."""
-        model, method = self.trained_model(key, epoch), get_method(key)
+        method, checkpoint = get_method(key), self.checkpoint(key, epoch)
+        model, weights = self.load(method, checkpoint), self._weights(method, checkpoint)
         texts = self.training_texts(method) if method.trained else self.descriptions(self.cfg.source, "object")
-        return score(model, self.encode(model, self.cfg.source, "val"), texts)
+        return score(model, self.encode(method, model, weights, self.cfg.source, "val"), texts)

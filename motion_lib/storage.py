@@ -32,11 +32,9 @@ def content_hash(*parts: object) -> str:
 
 def _code(source: str) -> str:
     """Source text without what changes no result: comments, layout and docstrings."""
-    tree = ast.parse(source)
+    tree, documented = ast.parse(source), (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node
-        ):
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
     return ast.unparse(tree)
 

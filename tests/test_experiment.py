@@ -140,6 +140,20 @@ def test_the_transformer_can_see_order_where_frames_differ(smoke, monkeypatch):
         assert_order_blind(table[table["Head"] == "temporal"])
 
 
+def test_measuring_again_encodes_nothing(smoke, monkeypatch):
+    first, held_out = smoke.measure("motion", 2), smoke.source_validation("motion")
+    monkeypatch.setattr("motion_lib.experiment.encode_videos", lambda *_, **__: pytest.fail("encoded again"))
+    for key, found in Experiment(smoke.cfg).measure("motion").items():  # the last epoch is the second
+        np.testing.assert_array_equal(found.scores, first[key].scores)
+        assert found.video_ids == first[key].video_ids
+    assert Experiment(smoke.cfg).source_validation("motion", 2).accuracy() == held_out.accuracy()
+
+
+def test_features_are_not_shared_between_weights(smoke):
+    before, after = (smoke.source_validation("motion", epoch).scores for epoch in (0, 1))
+    assert not np.array_equal(before, after)
+
+
 def test_a_released_checkpoint_stands_for_its_method(smoke, monkeypatch, capsys, tmp_path):
     """A file in Text4Vis's format, made from our own run, is loaded, measured and named in the record."""
     trained = smoke.trained_model("text4vis")

@@ -96,6 +96,32 @@ def test_crop_offsets_round_half_to_even(height, width, size, expected):
     assert crop_offsets(height, width, size) == expected
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "expected"), [(240, 320, (256, 341)), (3, 5, (256, 427)), (5, 3, (427, 256))]
+)
+def test_mmactions_long_side_is_rounded_half_up(height, width, expected):
+    assert resized_size(height, width, 256, rounded=True) == expected
+
+
+def test_mmactions_crop_is_rounded_down():
+    assert crop_offsets(256, 343, 224, rounded=False) == (16, 59)
+    assert crop_offsets(256, 343, 224) == (16, 60)
+
+
+def test_opencv_resize_takes_the_two_nearest_rows_and_does_not_antialias():
+    """Reduced by 4, row i lies at 4 i + 1.5 of the original: the mean of rows 4 i + 1 and 4 i + 2."""
+    preprocess = Preprocess(short_side=8, crop_size=8, interpolation="opencv")
+    rows = np.tile(2 * np.arange(32, dtype=np.uint8)[None, :, None, None], (1, 1, 32, 3))
+    found = resize_and_crop(rows, preprocess)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found[0, :, 0, 0], 8 * np.arange(8) + 3)
+    lines = np.zeros((1, 32, 32, 3), np.uint8)
+    lines[:, ::4] = 255
+    assert resize_and_crop(lines, preprocess).max() == 0
+    antialiased = Preprocess(short_side=8, crop_size=8, interpolation="bilinear")
+    assert resize_and_crop(lines, antialiased).max() > 0
+
+
 def test_frame_of_the_right_size_is_not_touched():
     frames = np.random.default_rng(0).integers(0, 256, (2, 32, 40, 3), dtype=np.uint8)
     found = resize_and_crop(frames, Preprocess(short_side=32, crop_size=32))
