@@ -264,8 +264,8 @@ class Experiment:
         """What the backbone names of the HMDB-like target's clips, where object and scene are drawn freely."""
         if not self.miniature:
             return pd.DataFrame({"Aspect": ["not measured: the content of real clips is not known"]})
-        name = "miniature-hmdb"
-        videos = encode_videos(self.vanilla, self.clips(name, "all", self.vanilla), device=self.cfg.torch_device)
+        vanilla = get_method("clip")
+        videos = self.encode(vanilla, self.vanilla, self._weights(vanilla, None), "miniature-hmdb", "all")
         return zero_shot_knowledge(self.vanilla, videos, self.world.hmdb, self.cfg.world_seed)
 
     def source_validation(self, key: str, epoch: int | None = None) -> RetrievalResult:
