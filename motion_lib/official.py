@@ -259,7 +259,7 @@ def main(arguments: list[str] | None = None) -> None:
     for key in keys:
         try:
             print(f"{key}: {fetch(key, data_root)}")
-        except (OSError, FileNotFoundError) as error:
+        except OSError as error:
             raise SystemExit(f"{key}: {error}") from error
     for key, release in () if keys else RELEASES.items():
         there = "here" if release.path(data_root).is_file() else f"missing; {release.how_to_get}"

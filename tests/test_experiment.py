@@ -232,6 +232,7 @@ def paper(smoke, tmp_path, monkeypatch) -> Experiment:
     monkeypatch.setenv("MOTION_DATA", str(root))
     monkeypatch.setenv("MOTION_RESULTS", str(tmp_path / "results"))
     size = {"epochs": 1, "warmup_epochs": 0, "lr": 1e-3, "num_frames": 2, "num_workers": 0, "bootstrap_resamples": 200}
+    size["baselines"] = "retrained"  # no released checkpoint is at hand
     return Experiment(RunConfig.load("paper", backbone=smoke.backbone, **size))
 
 
