@@ -23,7 +23,7 @@ PROFILES_DIR = REPOSITORY / "notebooks" / "profiles"
 # Names that IPython puts into every kernel.
 _KERNEL_NAMES = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 # Parameters that say where and how fast a run goes, not what it computes.
-_NOT_IDENTITY = ("seed", "device", "num_workers")
+_NOT_IDENTITY = ("seed", "device", "num_workers", "max_missing")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class RunConfig:
     targets: tuple[str, ...]
     split: int  # official split of the targets
     target_subset: str  # "test" or "all"
-    keep_frames: bool  # keep decoded frames on disk (small data sets only)
+    frame_cache: str  # "cropped" (every frame, small data sets), "packed" (JPEG, any size), "none" (decode each time)
+    max_missing: float  # share of a data set's videos that may be missing or unreadable
     num_frames: int
     epochs: int
     batch_size: int
@@ -130,7 +131,6 @@ _ACCEPTED = {
     str: (str,),
     int: (int,),
     float: (int, float),
-    bool: (bool,),
     tuple[str, ...]: (list, tuple),
     float | None: (int, float, type(None)),
 }
@@ -138,13 +138,13 @@ _TYPE_WORDS = {
     str: "text",
     int: "a whole number",
     float: "a number",
-    bool: "true or false",
     tuple[str, ...]: "a list of texts, as in [ucf101, hmdb51]",
     float | None: "a number or null",
 }
 _CHOICES = {
     "baselines": ("retrained", "official"),
     "clip_ratio_reading": ("learning_rate", "gradient_norm"),
+    "frame_cache": ("cropped", "packed", "none"),
     "target_subset": ("test", "all"),
 }
 
@@ -173,7 +173,7 @@ def _directory(variable: str, default: str) -> Path:
 
 def _typed(name: str, wanted: object, value: object) -> object:
     """Check a value against its field; whole numbers pass as float, lists become tuples."""
-    fits = isinstance(value, _ACCEPTED[wanted]) and (wanted is bool or not isinstance(value, bool))
+    fits = isinstance(value, _ACCEPTED[wanted]) and not isinstance(value, bool)  # to Python, True is a whole number
     if isinstance(value, list | tuple):
         fits = fits and all(isinstance(item, str) for item in value)
     if not fits:

@@ -89,7 +89,7 @@ class Experiment:
 
     def clips(self, name: str, subset: str, model: PrototypeClassifier) -> Clips:
         """The same, ready for a model; frames are kept on disk where the profile says so."""
-        cache = self.data_root / "frames" if self.cfg.keep_frames else None
+        cache = self.data_root / "frames" if self.cfg.frame_cache == "cropped" else None
         return open_clips(self.dataset(name, subset), model.preprocess, cache)
 
     def descriptions(self, name: str, kind: str) -> DescriptionSet:

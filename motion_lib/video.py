@@ -1,20 +1,24 @@
 """Reading frames of a video, and choosing which.
 
-decord is fast and right on h264. On MPEG-4 part 2 in AVI (all of HMDB-51 and UCF-101) it returns
-other frames than were asked for after a seek and counts frames that do not exist, so those are
+decord is fast, and right where a standard fixes every pixel and the file's packets say what they
+are. Elsewhere it was seen to return other frames or pixels than were asked for, so a look at the
+packets, which costs no decoding, decides for each file; what decord cannot be trusted with is
 decoded from the start with PyAV: right first, fast second.
 """
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 
 SAMPLING = ("text4vis", "center")
-# Codecs whose frames decord was seen to return exactly, index by index, as a sequential decode does.
-_DECORD_CODECS = frozenset({"h264"})
+# Their standards fix the decoded pixels bit by bit, so that any two decoders agree. MPEG-4 part 2 (UCF-101,
+# HMDB-51) and VP6 leave the inverse transform to the decoder.
+_BIT_EXACT = frozenset({"h264", "hevc", "vp8", "vp9"})
+_EIGHT_BIT = frozenset({"yuv420p", "yuvj420p"})  # decord 0.6.0 garbles 10-bit pictures
+_NO_FAULT = 1e-9  # decord's fault_tol: any recovered frame is an error (0 would mean any number)
+_KEPT_BYTES = 512 * 2**20  # of decoded pictures held before the frame count is known
 
 
 class VideoReadError(RuntimeError):
@@ -96,7 +100,43 @@ def read_clip(path: str | Path, choose: Callable[[int], np.ndarray]) -> np.ndarr
     path = Path(path)
     if not path.is_file():
         raise VideoReadError(path, "no such file.")
-    return _read_with_decord(path, choose) if _codec(path) in _DECORD_CODECS else _read_in_sequence(path, choose)
+    if seek_hazard(path) is None:
+        frames = _read_with_decord(path, choose)
+        if frames is not None:
+            return frames
+    return _read_in_sequence(path, choose)
+
+
+def seek_hazard(path: str | Path) -> str | None:
+    """Why decord may return other frames than a sequential decode does, judged by the packets; None if it may not.
+
+    Raises: VideoReadError if the file is no video or ends early.
+    """
+    with _open(Path(path)) as container:
+        stream = _video_stream(container, path)
+        codec, pixels, announced = stream.codec_context.name, stream.codec_context.pix_fmt, stream.frames
+        try:
+            packets = [p for p in container.demux(stream) if p.size]  # the last, empty one only flushes the decoder
+        except av.FFmpegError as error:
+            raise VideoReadError(path, f"its packets cannot be read ({error.strerror}).") from error
+        # An mp4 lists each of its frames; a shorter file is a cut-off download. Other headers only estimate.
+        if "mp4" in container.format.name and 0 < len(packets) < announced:
+            raise VideoReadError(path, f"ends after {len(packets)} of {announced} frames; get it again.")
+    if codec not in _BIT_EXACT:
+        return f"decord is not exact for {codec}"
+    if pixels not in _EIGHT_BIT:
+        return f"pixels are {pixels}"
+    times = [packet.pts for packet in packets]
+    if None in times or len(set(times)) < len(times):
+        return "frames have no times of their own"
+    if any(packet.is_corrupt or packet.is_discard for packet in packets):
+        return "packets are flagged as damaged or not to be shown"
+    # A key frame that later packets precede in time cannot be started from.
+    first_later = np.minimum.accumulate(times[::-1])[::-1]
+    starts = [i for i, packet in enumerate(packets) if packet.is_keyframe]
+    if not packets or starts[:1] != [0] or any(first_later[i] < times[i] for i in starts):
+        return "key frames are no clean starts"
+    return None
 
 
 def _open(path: Path) -> av.container.InputContainer:
@@ -108,39 +148,66 @@ def _open(path: Path) -> av.container.InputContainer:
         raise VideoReadError(path, f"not a readable video ({getattr(error, 'strerror', error)}).") from error
 
 
-def _codec(path: Path) -> str:
-    with _open(path) as container:
-        if not container.streams.video:
-            raise VideoReadError(path, "holds no video stream.")
-        return container.streams.video[0].codec_context.name
+def _video_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
+    """The stream that FFmpeg's tools and decord show where there are several."""
+    stream = container.streams.best("video")
+    if stream is None:
+        raise VideoReadError(path, "holds no video stream.")
+    return stream
 
 
-def _read_with_decord(path: Path, choose: Callable[[int], np.ndarray]) -> np.ndarray:
+def _read_with_decord(path: Path, choose: Callable[[int], np.ndarray]) -> np.ndarray | None:
+    """Frames by decord, or None if it fails or had to repeat a frame."""
     import decord  # here, so that everything but decoding works where decord has no wheel
 
     try:
-        reader = decord.VideoReader(str(path), num_threads=1)
-        if not len(reader):
-            raise VideoReadError(path, "holds no decodable frame.")
-        return reader.get_batch(list(choose(len(reader)))).asnumpy()
-    except decord.DECORDError as error:
-        # decord's lines begin with the time and its own source file.
-        reason = re.sub(r"\[[\d:]+\] \S+:\d+: ", "", str(error).strip().splitlines()[0])
-        raise VideoReadError(path, f"decord cannot decode it ({reason}).") from error
+        reader = decord.VideoReader(str(path), num_threads=1, fault_tol=_NO_FAULT)
+        # decord counts packets; asking for the last frame as well shows that each of them is a frame.
+        return reader.get_batch([*choose(len(reader)), len(reader) - 1]).asnumpy()[:-1]
+    except VideoReadError:  # an index that does not exist
+        raise
+    except (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError):
+        return None  # PyAV can read it, or says what is wrong
+
+
+def _decoded(path: Path) -> Iterator[av.VideoFrame]:
+    """All frames from the first on."""
+    count = 0
+    with _open(path) as container:
+        try:
+            for frame in container.decode(_video_stream(container, path)):
+                if frame.is_corrupt:
+                    raise VideoReadError(path, f"frame {count} is damaged.")
+                yield frame
+                count += 1
+        except av.FFmpegError as error:
+            raise VideoReadError(path, f"decoding stops after {count} frames ({error.strerror}).") from error
+
+
+def _picture(frame: av.VideoFrame) -> np.ndarray:
+    """(H, W, 3) uint8, turned the way that the file's metadata asks for."""
+    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
 
 
 def _read_in_sequence(path: Path, choose: Callable[[int], np.ndarray]) -> np.ndarray:
-    frames = []
-    with _open(path) as container:
-        try:
-            for frame in container.decode(video=0):
-                frames.append(frame.to_ndarray(format="rgb24"))
-        except av.FFmpegError as error:
-            reason = f"decoding stops after {len(frames)} frames ({error.strerror})."
-            raise VideoReadError(path, reason) from error
-    if not frames:
+    # Only decoding tells how many frames there are, and most are not asked for: the decoder's own pictures,
+    # half the size of RGB, wait until they are chosen. A film too long for that is decoded twice.
+    kept, count, size = [], 0, 0
+    for frame in _decoded(path):
+        count += 1
+        size += frame.width * frame.height * 3 // 2
+        if size <= _KEPT_BYTES:
+            kept.append(frame)
+        else:
+            kept.clear()
+    if not count:
         raise VideoReadError(path, "holds no decodable frame.")
-    return np.stack([frames[i] for i in choose(len(frames))])
+    wanted = [int(i) for i in choose(count)]
+    needed = set(wanted)
+    pictures = {i: _picture(f) for i, f in enumerate(kept if size <= _KEPT_BYTES else _decoded(path)) if i in needed}
+    if len({picture.shape for picture in pictures.values()}) > 1:
+        raise VideoReadError(path, "the size of its frames changes.")
+    return np.stack([pictures[i] for i in wanted])
 
 
 def write_video(path: str | Path, frames: np.ndarray, fps: int) -> None:

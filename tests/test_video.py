@@ -10,20 +10,58 @@ import numpy as np
 import pytest
 import tiny
 
-from motion_lib.video import VideoReadError, read_clip, read_frames, sample_indices, write_video
+from motion_lib import video as module
+from motion_lib.video import VideoReadError, read_clip, read_frames, sample_indices, seek_hazard, write_video
 
 LONG = 280  # frames: more than one group of pictures (x264 starts one every 250), so that a seek has to jump
 
 # The clips of shared_dir/data/videos, by data set folder.
 CLIP_FOLDERS = ("hmdb51", "kinetics400", "other", "ucf101", "ucf101_like", "ucf101_reencoded")
-UNREADABLE = {  # file of shared_dir/data/odd -> part of the reason
-    "decord_corrupted.mp4": "decord cannot decode it",
+
+# What becomes of every file of shared_dir/data/odd: (decoder, frames, height, width), turned as its metadata says ...
+READABLE = {
+    "-video-with-dash-.mp4": ("PyAV", 5, 1, 1),  # decord fails on a single pixel
+    "decord_unordered.mov": ("decord", 4, 50, 50),
+    "decord_video_0.mov": ("decord", 3, 320, 568),
+    "decord_video_180.mov": ("decord", 3, 320, 568),
+    "decord_video_270.mov": ("decord", 3, 568, 320),
+    "derived/vfr_SOX5yA1l24A.mp4": ("decord", 206, 256, 340),
+    "hmdb_stabilized_climb_stairs.avi": ("PyAV", 74, 288, 516),  # its header says 75
+    "moviepy_big_buck_bunny_432_433.webm": ("decord", 24, 720, 1280),
+    "moviepy_clip1024.flv": ("PyAV", 174, 80, 112),
+    "moviepy_smpte-2997.mp4": ("decord", 251, 1080, 1920),
+    "moviepy_transparent.webm": ("decord", 150, 200, 200),
+    "moviepy_video_with_failing_audio.mp4": ("decord", 280, 360, 640),
+    "mp4parse_bbb_sunflower_QCIF_30fps_hevc_noaudio_1f.mp4": ("decord", 1, 144, 176),
+    "mp4parse_bbb_sunflower_QCIF_30fps_mp4v_noaudio_1f.mp4": ("PyAV", 1, 144, 176),
+    "mp4parse_h264_white_frame_sar_16_9.mp4": ("decord", 1, 480, 640),
+    "mp4parse_hevc_white_frame.mp4": ("decord", 1, 480, 640),
+    "mp4parse_minimal.mp4": ("decord", 1, 240, 320),
+    "mp4parse_tiny_av1.mp4": ("PyAV", 1, 64, 64),  # decord knows no AV1
+    "mp4parse_video_rotation_90.mp4": ("decord", 1, 100, 60),
+    "raw_m4v_named_mp4/v_Basketball_g01_c02.mp4": ("PyAV", 180, 256, 340),  # a raw stream; decord cannot open it
+    "torchcodec_av1_video.mkv": ("PyAV", 125, 360, 640),
+    "torchcodec_bt709_full_range.mp4": ("decord", 30, 720, 1280),
+    "torchcodec_h265_10bits.mp4": ("PyAV", 30, 200, 200),  # decord garbles it
+    "torchcodec_h265_video.mp4": ("PyAV", 10, 128, 128),  # open groups of pictures: decord repeats frames after a seek
+    "torchcodec_nasa_13013.mp4": ("decord", 390, 270, 480),  # the larger of two video streams
+}
+# ... or part of the reason why it cannot be read.
+UNREADABLE = {
+    "decord_corrupted.mp4": "decoding stops after 28 frames",
     "derived/html_error_page.mp4": "not a readable video",
     "derived/truncated_1kB_v_SoccerJuggling_g23_c01.avi": "not a readable video",
+    "derived/truncated_95pct_WUzgd7C1pWA.mp4": "not a readable video",
     "derived/truncated_half_WUzgd7C1pWA.mp4": "not a readable video",
     "derived/zero_byte.avi": "not a readable video",
+    "moviepy_result.webm": "not a readable video",
+    "mp4parse_bipbop_nonfragment_header.mp4": "holds no decodable frame",
+    "mp4parse_chunk_out_of_range.mp4": "not a readable video",
+    "mp4parse_invalid_userdata.mp4": "holds no decodable frame",
+    "mp4parse_short-cenc.mp4": "decoding stops after 0 frames",  # encrypted
     "mp4parse_sine-3s-xhe-aac-44khz-mono.mp4": "holds no video stream",
-    "mp4parse_short-cenc.mp4": "decord cannot decode it",
+    "mp4parse_small.mp4": "ends after 2 of 297 frames",
+    "torchcodec_nasa_13013.mp4.audio.mp3": "holds no video stream",
 }
 
 
@@ -141,7 +179,7 @@ def write_sound(path):
         ("empty", "not a readable video"),
         ("text", "not a readable video"),
         ("truncated", "not a readable video"),
-        ("overwritten", "cannot decode"),
+        ("overwritten", "decoding stops after"),
         ("missing", "no such file"),
         ("audio", "holds no video stream"),
     ],
@@ -177,14 +215,59 @@ def test_error_survives_pickling():
     assert str(error) == "folder/clip.avi: holds no decodable frame."
 
 
+# --- odd files ---
+
+
+@pytest.fixture
+def odd(shared_dir):
+    folder = shared_dir / "data" / "odd"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    return folder
+
+
+@pytest.mark.data
+def test_every_odd_file_has_an_expected_outcome(odd):
+    found = {path.relative_to(odd).as_posix() for path in odd.rglob("*") if path.is_file()}
+    assert found == {*READABLE, *UNREADABLE}
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_odd_file_is_reported(shared_dir, name):
-    path = shared_dir / "data" / "odd" / name
-    if not path.is_file():
-        pytest.skip(f"{path} is absent")
-    with pytest.raises(VideoReadError, match=UNREADABLE[name]):
-        read_clip(path, np.arange)
+def test_odd_file_is_reported(odd, name):
+    with pytest.raises(VideoReadError, match=UNREADABLE[name]) as caught:
+        read_clip(odd / name, np.arange)
+    assert caught.value.path == odd / name
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", READABLE)
+def test_odd_file_is_read_frame_by_frame(odd, name):
+    decoder, count, *size = READABLE[name]
+    seen, sequential = [], turned_sequence(odd / name)
+    indices = np.random.default_rng(0).permutation(count)[:5]
+
+    def some(n):
+        seen.append(n)
+        return indices
+
+    found = read_clip(odd / name, some)
+    assert seen[-1] == count
+    assert list(found.shape[1:3]) == size
+    for i, picture in zip(indices, found, strict=True):
+        np.testing.assert_array_equal(picture, sequential(i))
+    assert ("PyAV" if seek_hazard(odd / name) else "decord") == decoder
+    if decoder == "decord":  # seen once: it was not a fallback after a failure of decord
+        assert seen == [count]
+
+
+def turned_sequence(path):
+    """index -> frame of a decode from the start by PyAV alone, turned as the metadata says."""
+    with av.open(str(path), metadata_errors="ignore") as container:
+        frames = list(container.decode(container.streams.best("video")))
+    turns = {frame.rotation // 90 % 4 for frame in frames}
+    assert len(turns) == 1
+    return lambda i: np.rot90(frames[i].to_ndarray(format="rgb24"), turns.copy().pop())
 
 
 # --- real clips ---
@@ -216,6 +299,8 @@ def test_real_clips_equal_a_sequential_decode(shared_dir, folder):
         # array_equal frame by frame: a float difference of whole videos would double the memory.
         wrong = [i for i in range(count) if not np.array_equal(found[i], expected[i])]
         assert not wrong, f"{path.name}: {len(wrong)} frames differ, first {wrong[0]}"
+        jumps = np.random.default_rng(0).permutation(count)[:8]
+        assert all(map(np.array_equal, read_frames(path, jumps), (expected[i] for i in jumps))), path.name
 
 
 @pytest.mark.data
@@ -224,6 +309,58 @@ def test_decord_alone_would_be_wrong_on_hmdb(shared_dir):
     decord = pytest.importorskip("decord")
     path, count = real_clips(shared_dir, "hmdb51")[0]
     assert len(decord.VideoReader(str(path), num_threads=1)) != count
+
+
+# --- which decoder ---
+
+
+def test_a_sound_file_is_left_to_decord(numbered, monkeypatch):
+    assert seek_hazard(numbered) is None
+    monkeypatch.setattr(module, "_read_in_sequence", None)
+    assert tiny.read_numbers(read_frames(numbered, [250])) == [250]
+
+
+@pytest.mark.parametrize(
+    ("codec", "settings", "hazard"),
+    [
+        ("mpeg4", {}, "decord is not exact for mpeg4"),
+        ("libx264", {"pix_fmt": "yuv444p"}, "pixels are yuv444p"),
+        ("libx264", {"options": {"x264-params": "open-gop=1:keyint=20:scenecut=0:b-adapt=0"}}, "no clean starts"),
+    ],
+    ids=["codec", "pixels", "open groups"],
+)
+def test_what_decord_may_get_wrong_is_decoded_in_sequence(tmp_path, monkeypatch, codec, settings, hazard):
+    path = tmp_path / "clip.mkv"
+    encode(path, codec, tiny.numbered_frames(100), **settings)
+    assert hazard in seek_hazard(path)
+    monkeypatch.setattr(module, "_read_with_decord", None)
+    assert tiny.read_numbers(read_frames(path, [77, 3, 40])) == [77, 3, 40]
+
+
+def test_a_failure_of_decord_falls_back(numbered, monkeypatch):
+    monkeypatch.setattr(module, "_read_with_decord", lambda path, choose: None)
+    assert tiny.read_numbers(read_frames(numbered, [251, 7])) == [251, 7]
+
+
+def test_a_film_too_long_to_be_held_is_decoded_twice(numbered_avi, monkeypatch):
+    monkeypatch.setattr(module, "_KEPT_BYTES", 10 * 32 * 32)
+    assert tiny.read_numbers(read_frames(numbered_avi, [251, 7, 251])) == [251, 7, 251]
+
+
+def test_a_cut_off_download_is_not_taken_for_a_short_video(tmp_path):
+    """An index at the front leaves the first half playable."""
+    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    noise = np.random.default_rng(0).integers(0, 255, (40, 64, 64, 3), dtype=np.uint8)
+    with av.open(str(whole), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "5"})
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        for picture in noise:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    assert len(read_clip(whole, np.arange)) == 40
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(VideoReadError, match=r"ends after \d+ of 40 frames; get it again"):
+        read_frames(cut, [0])
 
 
 # --- sampling formulas ---

@@ -37,7 +37,7 @@ class TinyClip:
     text_width: int = 128
     text_layers: int = 2
     num_stills: int = 20_000
-    epochs: int = 4
+    epochs: int = 3
     batch_size: int = 128
     image_lr: float = 1e-3
     text_lr: float = 1e-3
@@ -72,7 +72,9 @@ def _stills(config: TinyClip, seed: int) -> tuple[Tensor, Tensor]:
     """(N, 3, S, S) uint8 pictures and (N, 2, C, 77) tokens: C captions of the thing, C of the person."""
     jobs = [(i, seed, config.motion_share, config.resolution) for i in range(config.num_stills)]
     drawn = parallel_map(draw_still, jobs, "rendering stills")
-    tokens = tokenize([text for still in drawn for text in (*still.things, *still.persons)])
+    captions = [text for still in drawn for text in (*still.things, *still.persons)]
+    distinct, which = np.unique(captions, return_inverse=True)  # captions recur: tokenise each once
+    tokens = tokenize(distinct.tolist())[torch.from_numpy(which)]
     pictures = torch.from_numpy(np.stack([still.picture for still in drawn])).permute(0, 3, 1, 2)
     return pictures, tokens.view(len(drawn), 2, CAPTIONS_EACH, -1)
 
