@@ -8,12 +8,14 @@
     root/hmdb51/videos/<class>/<name>.avi
 
 The miniature writes the same layouts, so the same functions read both. Labels go by class name,
-never by the ids of a list file.
+never by the ids of a list file. Copies in use differ in capitals, in suffixes and, for Kinetics, in
+folders and file names, so a video is found by what its name says and not by one spelling of its path.
 """
 
 import csv
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,6 +87,26 @@ def open_dataset(name: str, root: str | Path, split: int = 1, subset: str = "tes
     return dataset
 
 
+class TooManyMissing(RuntimeError):
+    """More videos of a data set are missing or unreadable than the run allows."""
+
+
+def check_missing(dataset: VideoDataset, max_missing: float, unreadable: Collection[str] = ()) -> None:
+    """Stop where a measurement would be of another data set than the one it names.
+
+    Args: max_missing: share of the listed videos that may be absent or unreadable.   unreadable: names.
+    Raises: TooManyMissing.
+    """
+    listed, lacking = len(dataset) + len(dataset.missing), len(dataset.missing) + len(unreadable)
+    if lacking > max_missing * listed:
+        names = ", ".join([*dataset.missing, *unreadable][:3])
+        raise TooManyMissing(
+            f"{dataset.name} ({dataset.subset}): {len(dataset.missing)} of {listed} listed videos are not on disk and "
+            f"{len(unreadable)} cannot be read, e.g. {names}; max_missing allows {max_missing:.1%}. "
+            "Get them, or raise max_missing and say so."
+        )
+
+
 def _require(path: Path, what: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path}: {what} is missing. See the data layout in README.md.")
@@ -92,9 +114,52 @@ def _require(path: Path, what: str) -> Path:
 
 
 def _gather(class_names: list[str], listed: list[VideoItem], split: int | None, subset: str) -> VideoDataset:
-    present = tuple(item for item in listed if item.path.is_file())
-    missing = tuple(item.video_id for item in listed if not item.path.is_file())
+    """The listed videos, those set apart whose `path` is empty."""
+    present = tuple(item for item in listed if item.path != _ABSENT)
+    missing = tuple(item.video_id for item in listed if item.path == _ABSENT)
     return VideoDataset("", tuple(class_names), present, split, subset, missing)
+
+
+_ABSENT = Path()
+
+
+class _Shelf:
+    """Videos of class folders, found whatever the capitals and the suffix; each folder is listed once."""
+
+    def __init__(self, root: Path):
+        self._root, self._videos = root, {}
+        self._folders: dict[str, list[Path]] = {}
+        for entry in _entries(root):
+            if entry.is_dir():
+                self._folders.setdefault(_plain(entry.name), []).append(Path(entry))
+
+    def find(self, folder: str, name: str) -> Path:
+        """The video of this name in a class folder, or lying loose in the root."""
+        for place in (*self._folders.get(_plain(folder), ()), self._root):
+            if found := self._listed(place).get(Path(name).stem.lower()):
+                return found
+        return _ABSENT
+
+    def _listed(self, folder: Path) -> dict[str, Path]:
+        if folder not in self._videos:
+            videos = sorted(Path(entry) for entry in _entries(folder) if _is_video(entry.name))
+            self._videos[folder] = {path.stem.lower(): path for path in videos}
+        return self._videos[folder]
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:  # one call a folder: asking for each of 240,000 files is slow on a network
+        return list(entries)
+
+
+def _is_video(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122  as fast as it gets, see above
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", " ")
 
 
 def _checked_subset(subset: str, allowed: tuple[str, ...]) -> str:
@@ -104,25 +169,54 @@ def _checked_subset(subset: str, allowed: tuple[str, ...]) -> str:
 
 
 # ------------------------------------------------------------------ Kinetics-400
+_KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+# "<11 characters of YouTube's id>", alone or with the start and end second, padded or not.
+_KINETICS_NAME = re.compile(r"(?P<id>.{11})(?:_(?P<start>\d+)_(?P<end>\d+))?")
+
+
 def _kinetics(root: Path, split: int, subset: str) -> VideoDataset:
     parts = ("train", "val") if _checked_subset(subset, ("train", "val", "all")) == "all" else (subset,)
-    rows = []
-    for part in parts:
-        path = _require(root / "annotations" / f"{part}.csv", f"the Kinetics list of {part}")
-        with path.open(encoding="utf-8", newline="") as file:
-            rows += list(csv.DictReader(file))
+    rows = [row for part in parts for row in _kinetics_rows(root / "annotations", part)]
     names = sorted({row["label"] for row in rows})
     index = {label: i for i, label in enumerate(names)}
-    items = [_kinetics_item(root, row, index[row["label"]]) for row in rows]
+    videos = _kinetics_videos(root)
+    items = [_kinetics_item(videos, row, index[row["label"]]) for row in rows]
     return _gather(names, items, None, subset)
 
 
-def _kinetics_item(root: Path, row: dict[str, str], label: int) -> VideoItem:
-    name = f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
-    folder = root / row["split"]
-    candidates = [folder / cls / f"{name}.mp4" for cls in (row["label"], row["label"].replace(" ", "_"))]
-    path = next((c for c in candidates if c.is_file()), candidates[0])
-    return VideoItem(name, path, label, row["youtube_id"])
+def _kinetics_rows(annotations: Path, part: str) -> list[dict[str, str]]:
+    """Rows of the list of a part: `train.csv`, or under a longer name as in `kinetics-400_train.csv`."""
+    _require(annotations, "the folder of the Kinetics lists")
+    named = [p for p in sorted(annotations.glob("*.csv")) if re.search(rf"(^|[-_]){part}(idate)?$", p.stem)]
+    path = _require(named[0] if named else annotations / f"{part}.csv", f"the Kinetics list of {part}")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        lacking = [name for name in _KINETICS_COLUMNS if name not in (reader.fieldnames or ())]
+        if lacking:
+            raise ValueError(f"{path}: no column {', '.join(lacking)}; expected {','.join(_KINETICS_COLUMNS)},split.")
+        rows = list(reader)
+    for number, row in enumerate(rows, start=2):
+        if not (row["label"] and row["youtube_id"] and (row["time_end"] or "").strip().isdigit()):
+            raise ValueError(f"{path}, line {number}: expected a label, an id and whole seconds, found {row}.")
+    return rows
+
+
+def _kinetics_videos(root: Path) -> dict[tuple[str, ...], Path]:
+    """(id, start, end) or (id,) -> video, for all of the folders that copies of Kinetics use."""
+    videos = {}
+    for folder, _, files in os.walk(root, followlinks=True):
+        for name in sorted(files):
+            if _is_video(name) and (parts := _KINETICS_NAME.fullmatch(Path(name).stem)):
+                times = [str(int(parts[key])) for key in ("start", "end") if parts[key]]
+                videos.setdefault((parts["id"], *times), Path(folder) / name)
+    return videos
+
+
+def _kinetics_item(videos: dict[tuple[str, ...], Path], row: dict[str, str], label: int) -> VideoItem:
+    start, end = int(row["time_start"]), int(row["time_end"])
+    video = row["youtube_id"]
+    path = videos.get((video, str(start), str(end))) or videos.get((video,)) or _ABSENT
+    return VideoItem(f"{video}_{start:06d}_{end:06d}", path, label, video)
 
 
 # ------------------------------------------------------------------ UCF-101
@@ -132,24 +226,24 @@ def _ucf(root: Path, split: int, subset: str) -> VideoDataset:
     names = [line.split()[1] for line in lines if line.strip()]
     index = {name.lower(): i for i, name in enumerate(names)}
     parts = ("train", "test") if _checked_subset(subset, ("train", "test", "all")) == "all" else (subset,)
-    items = []
+    items, shelf = [], _Shelf(root / "UCF-101")
     for part in parts:
         listing = _require(lists / f"{part}list{split:02d}.txt", f"the official list of {part}, split {split}")
         for line in listing.read_text(encoding="utf-8").split("\n"):
             if line.strip():
                 # "Class/v_Class_g01_c01.avi" or, in training lists, the same and an id, which is not used.
-                items.append(_ucf_item(root / "UCF-101", line.split()[0], index))
+                items.append(_ucf_item(shelf, line.split()[0], index))
     return _gather(names, items, split, subset)
 
 
-def _ucf_item(videos: Path, entry: str, index: dict[str, int]) -> VideoItem:
+def _ucf_item(shelf: _Shelf, entry: str, index: dict[str, int]) -> VideoItem:
     folder, name = entry.split("/")
     if folder.lower() not in index:
         raise ValueError(f"{entry}: class {folder} is not in classInd.txt; restore the official lists.")
     group = re.search(r"_g(\d+)_c\d+", name)
     return VideoItem(
         Path(name).stem,
-        videos / folder / name,
+        shelf.find(folder, name),
         index[folder.lower()],
         f"{folder}_g{group[1]}" if group else name,
     )
@@ -166,15 +260,13 @@ def _hmdb(root: Path, split: int, subset: str) -> VideoDataset:
     names = sorted(p.name.removesuffix(suffix) for p in lists.iterdir() if p.name.endswith(suffix))
     if not names:
         raise FileNotFoundError(f"{lists}: no list <class>{suffix}; HMDB-51 has splits 1, 2 and 3.")
-    items = []
+    items, shelf = [], _Shelf(root / "videos")
     for label, name in enumerate(names):
         for line in (lists / f"{name}{suffix}").read_text(encoding="utf-8").split("\n"):
             if line.strip():
                 video, flag = line.split()
                 if flag in flags:
-                    items.append(
-                        VideoItem(Path(video).stem, root / "videos" / name / video, label, _hmdb_group(video, name))
-                    )
+                    items.append(VideoItem(Path(video).stem, shelf.find(name, video), label, _hmdb_group(video, name)))
     return _gather([name.replace("_", " ") for name in names], items, split, subset)
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from motion_lib.datasets import open_dataset
+from motion_lib.datasets import TooManyMissing, check_missing, open_dataset
 
 ODD_NAMES = (  # every character that occurs in HMDB-51's file names and means something to a shell or a glob
     "AMAZING!!!!!!!_wave_f_cm_np1_fr_bad_4.avi",
@@ -180,6 +180,90 @@ def test_kinetics_names_missing_videos(kinetics):
 def test_kinetics_all_joins_both_lists(kinetics):
     found = open_dataset("kinetics400", kinetics, subset="all")
     assert (len(found), len(found.missing), len(found.class_names)) == (3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "train/riding a bike/-aaaaaaaaaa_000000_000010.mp4",
+        "train/riding_a_bike/-aaaaaaaaaa_000000_000010.mkv",
+        "train/-aaaaaaaaaa_000000_000010.mp4",  # flat
+        "train_256/riding_a_bike/-aaaaaaaaaa.mp4",  # cut to the labelled ten seconds, named by the id alone
+        "videos_train/riding_a_bike/-aaaaaaaaaa_0_10.webm",
+        "compress/train_256/riding_a_bike/-aaaaaaaaaa.MP4",
+    ],
+)
+def test_kinetics_is_found_in_every_layout_in_use(kinetics, place):
+    root = kinetics / "kinetics400"
+    shutil.rmtree(root / "train")
+    touch(root / place)
+    found = open_dataset("kinetics400", kinetics, subset="train")
+    assert [item.path for item in found.items] == [root / place]
+    assert ids(found) == ["-aaaaaaaaaa_000000_000010"]
+
+
+def test_kinetics_clips_of_one_film_are_told_apart_by_their_seconds(kinetics):
+    root = kinetics / "kinetics400"
+    shutil.rmtree(root / "train")
+    touch(root / "train" / "-aaaaaaaaaa_000020_000030.mp4")
+    touch(root / "train" / "bbbbbbbbbbb_001200_001210.mp4")
+    found = open_dataset("kinetics400", kinetics, subset="train")
+    assert (ids(found), found.missing) == (["bbbbbbbbbbb_001200_001210"], ("-aaaaaaaaaa_000000_000010",))
+
+
+@pytest.mark.parametrize("name", ["kinetics-400_val.csv", "kinetics400_val.csv", "validate.csv"])
+def test_kinetics_lists_have_several_names(kinetics, name):
+    annotations = kinetics / "kinetics400" / "annotations"
+    expected = open_dataset("kinetics400", kinetics, subset="val")
+    (annotations / "val.csv").rename(annotations / name)
+    assert open_dataset("kinetics400", kinetics, subset="val") == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("riding a bike,,0,10,train", "line 2: expected a label, an id and whole seconds"),
+        ("riding a bike,aaaaaaaaaaa,0,ten,train", "line 2: expected a label, an id and whole seconds"),
+        (None, "no column youtube_id, time_start, time_end"),
+    ],
+)
+def test_kinetics_broken_list_is_named(kinetics, line, problem):
+    header = "label,youtube_id,time_start,time_end,split" if line else "label"
+    write_lines(kinetics / "kinetics400" / "annotations" / "train.csv", header, line or "riding a bike")
+    with pytest.raises(ValueError, match=problem) as caught:
+        open_dataset("kinetics400", kinetics, subset="train")
+    assert "train.csv" in str(caught.value)
+
+
+# --- copies of UCF-101 and HMDB-51 that differ ---
+
+
+def test_videos_are_found_whatever_the_suffix_and_the_capitals(ucf, hmdb):
+    archery = ucf / "ucf101" / "UCF-101" / "Archery"
+    (archery / "v_Archery_g01_c01.avi").rename(archery / "v_archery_g01_c01.MP4")
+    waves = hmdb / "hmdb51" / "videos" / "wave"
+    (waves / ODD_NAMES[2]).rename((waves / ODD_NAMES[2]).with_suffix(".mp4"))
+    assert ids(open_dataset("ucf101", ucf))[0] == "v_Archery_g01_c01"
+    found = open_dataset("hmdb51", hmdb, subset="train")
+    assert (found.items[-1].path.name, found.missing) == (f"{ODD_NAMES[2][:-4]}.mp4", ())
+
+
+def test_videos_may_lie_in_one_folder(ucf):
+    videos = ucf / "ucf101" / "UCF-101"
+    for path in sorted(videos.glob("*/*.avi")):
+        path.rename(videos / path.name)
+    found = open_dataset("ucf101", ucf, subset="all")
+    assert (len(found), found.missing) == (4, ())
+
+
+def test_missing_videos_stop_a_run_above_the_stated_share(ucf):
+    (ucf / "ucf101" / "UCF-101" / "Archery" / "v_Archery_g01_c01.avi").unlink()
+    found = open_dataset("ucf101", ucf, subset="all")
+    check_missing(found, 0.25)
+    with pytest.raises(TooManyMissing, match=r"ucf101 \(all\): 1 of 4 listed videos.*v_Archery_g01_c01.*allows 20.0%"):
+        check_missing(found, 0.2)
+    with pytest.raises(TooManyMissing, match=r"1 cannot be read, e\.g\. v_Archery_g01_c01, broken"):
+        check_missing(found, 0.25, ["broken"])
 
 
 # --- any folder ---
