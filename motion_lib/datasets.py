@@ -94,10 +94,13 @@ class TooManyMissing(RuntimeError):
 def check_missing(dataset: VideoDataset, max_missing: float, unreadable: Collection[str] = ()) -> None:
     """Stop where a measurement would be of another data set than the one it names.
 
-    Args: max_missing: share of the listed videos that may be absent or unreadable.   unreadable: names.
+    Args:
+        dataset: its readable videos.   unreadable: names of the others that are on disk.
+        max_missing: share of the listed videos that may be absent or unreadable.
     Raises: TooManyMissing.
     """
-    listed, lacking = len(dataset) + len(dataset.missing), len(dataset.missing) + len(unreadable)
+    lacking = len(dataset.missing) + len(unreadable)
+    listed = len(dataset) + lacking
     if lacking > max_missing * listed:
         names = ", ".join([*dataset.missing, *unreadable][:3])
         raise TooManyMissing(

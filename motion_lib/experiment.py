@@ -25,7 +25,7 @@ from motion_lib import (
     xclip,
 )
 from motion_lib.config import RunConfig
-from motion_lib.datasets import VideoDataset, open_dataset
+from motion_lib.datasets import VideoDataset, check_missing, open_dataset
 from motion_lib.descriptions import DescriptionSet, read_descriptions
 from motion_lib.evaluation import RetrievalResult, VideoFeatures, encode_videos, score
 from motion_lib.feature_cache import features_kept
@@ -84,13 +84,25 @@ class Experiment:
         return self.miniature.root if self.miniature else self.cfg.data_root
 
     def dataset(self, name: str, subset: str) -> VideoDataset:
-        """A data set of this experiment."""
-        return open_dataset(name, self.data_root, self.cfg.split, subset)
+        """A data set of this experiment. Raises: TooManyMissing above the share `max_missing`."""
+        dataset = open_dataset(name, self.data_root, self.cfg.split, subset)
+        check_missing(dataset, self.cfg.max_missing)
+        return dataset
 
     def clips(self, name: str, subset: str, model: PrototypeClassifier) -> Clips:
-        """The same, ready for a model; frames are kept on disk where the profile says so."""
-        cache = self.data_root / "frames" if self.cfg.frame_cache == "cropped" else None
-        return open_clips(self.dataset(name, subset), model.preprocess, cache)
+        """The same, ready for a model, with the frame cache of the configuration.
+
+        What is packed loses a little to JPEG, so only training reads it: targets are encoded once for
+        each model and decoded for that.
+        """
+        cache = self.cfg.frame_cache
+        if cache == "packed" and (name, subset) != (self.cfg.source, "train"):
+            cache = "none"
+        clips = open_clips(
+            self.dataset(name, subset), model.preprocess, self.data_root / "frames", cache, self.cfg.num_workers
+        )
+        check_missing(clips.dataset, self.cfg.max_missing, clips.failed)
+        return clips
 
     def descriptions(self, name: str, kind: str) -> DescriptionSet:
         """Motion descriptions of a data set, "object" (named) or "masked"."""
@@ -229,6 +241,7 @@ class Experiment:
             return encode_videos(model, clips, num_workers=self.cfg.num_workers, device=self.cfg.torch_device)
 
         kept = features_kept(path, dataset, encoded)
+        check_missing(kept.dataset, self.cfg.max_missing, kept.failed)
         return replace(kept, features=kept.features.to(self.cfg.torch_device))
 
     def measure(self, key: str, epoch: int | None = None) -> dict[tuple[str, str], RetrievalResult]:

@@ -1,22 +1,72 @@
-"""Decoded frames of a small data set, kept on disk once and read by every later pass.
+"""Clips of a data set for a model, whose frames come from one of three places.
 
-Every video is decoded a single time, resized and cropped as the model wants it, and written into
-one memory-mapped array. A data set of hundreds of gigabytes does not fit; `open_clips` then
-decodes on the fly. Both give the same frames.
+A small data set is decoded a single time, resized and cropped as the model wants it, into one
+memory-mapped array that holds every frame. A large one is packed as JPEG (`packed_frames`). Without
+a cache each clip is decoded when it is asked for. The first and the last give the same frames, the
+packed ones differ by what JPEG loses.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
 
-from motion_lib import preprocessing, video
+from motion_lib import frame_packing, preprocessing, video
 from motion_lib.datasets import VideoDataset
+from motion_lib.packed_frames import PackedFrames, Packing
 from motion_lib.preprocessing import Preprocess, resize_and_crop
 from motion_lib.storage import atomic_path, content_hash, write_json
 from motion_lib.video import VideoReadError, read_clip, sample_indices
+
+CACHES = ("none", "cropped", "packed")
+
+
+class FrameSource(Protocol):
+    """Where the frames of the videos of a data set come from."""
+
+    def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
+        """(T, S, S, 3) uint8 of video `index`; `choose` maps its frame count to indices."""
+
+
+@dataclass(frozen=True)
+class DecodedVideos:
+    """Decodes when asked."""
+
+    paths: tuple[Path, ...]
+    preprocess: Preprocess
+
+    def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
+        """See FrameSource. Raises: VideoReadError."""
+        return resize_and_crop(read_clip(self.paths[index], choose), self.preprocess)
+
+
+class CroppedFrames:
+    """Every frame of every video, ready for the model, in a (frames, S, S, 3) uint8 array on disk.
+
+    Attributes: offsets: (N + 1,) first frame of each video.
+    """
+
+    def __init__(self, path: Path, offsets: np.ndarray):
+        self._path, self.offsets = path, offsets
+
+    @cached_property
+    def frames(self) -> np.ndarray:
+        """The array, mapped into memory and never loaded as a whole."""
+        return np.load(self._path, mmap_mode="r")
+
+    def __getstate__(self) -> dict:
+        """Without the mapping, which would travel to a worker process frame by frame."""
+        return {"_path": self._path, "offsets": self.offsets}
+
+    def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
+        """See FrameSource."""
+        first, last = self.offsets[index : index + 2]
+        return self.frames[first + choose(int(last - first))]
 
 
 @dataclass
@@ -26,15 +76,13 @@ class Clips:
     Attributes:
         dataset: the readable videos.   preprocess: of the model.
         failed: {video_id: reason} of the unreadable ones.
-        store: (total frames, S, S, 3) uint8 memory map, or None to decode on the fly.
-        offsets: (N + 1,) first frame of each video in the store.
+        source: of their frames.
     """
 
     dataset: VideoDataset
     preprocess: Preprocess
     failed: dict[str, str]
-    store: np.ndarray | None = None
-    offsets: np.ndarray | None = None
+    source: FrameSource
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -54,12 +102,7 @@ class Clips:
         def choose(n: int) -> np.ndarray:
             return sample_indices(n, self.preprocess.num_frames, self.preprocess.sampling, rng)
 
-        if self.store is None:
-            frames = resize_and_crop(read_clip(self.dataset.items[index].path, choose), self.preprocess)
-        else:
-            first, last = self.offsets[index : index + 2]
-            frames = self.store[first + choose(int(last - first))]
-        return frames.transpose(0, 3, 1, 2)
+        return self.source.read(index, choose).transpose(0, 3, 1, 2)
 
 
 def clips_for(dataset: VideoDataset | Clips, preprocess: Preprocess) -> Clips:
@@ -77,14 +120,39 @@ def clips_for(dataset: VideoDataset | Clips, preprocess: Preprocess) -> Clips:
     return dataset
 
 
-def open_clips(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path | None = None) -> Clips:
+def open_clips(
+    dataset: VideoDataset,
+    preprocess: Preprocess,
+    cache_dir: Path | None = None,
+    cache: str = "cropped",
+    workers: int = 0,
+) -> Clips:
     """Open a data set for a model.
 
-    Args: cache_dir: where decoded frames are kept; None decodes on the fly, for data too large to keep.
+    Args:
+        cache_dir: where frames are kept; None decodes on the fly.
+        cache: "cropped" keeps every frame, for small data sets; "packed" keeps JPEGs; "none" nothing.
+        workers: processes that pack, if the cache is not there yet.
     Unreadable videos are found now if frames are kept, otherwise when they are met.
+    Raises: ValueError for an unknown kind of cache; VideoReadError if no video can be read.
     """
-    if cache_dir is None:
-        return Clips(dataset, preprocess, {})
+    if cache not in CACHES:
+        raise ValueError(f"frame cache {cache!r}: expected one of {', '.join(CACHES)}.")
+    if cache_dir is None or cache == "none":
+        return Clips(dataset, preprocess, {}, DecodedVideos(tuple(item.path for item in dataset.items), preprocess))
+    if cache == "packed":
+        return _open_packed(dataset, preprocess, cache_dir, workers)
+    return _open_cropped(dataset, preprocess, cache_dir)
+
+
+def _open_packed(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path, workers: int) -> Clips:
+    report = frame_packing.pack(dataset, Packing.of(preprocess), cache_dir, workers)
+    _require_one(dataset, report.videos, report.unreadable)
+    source = PackedFrames(dataset, preprocess, cache_dir)
+    return Clips(replace(dataset, items=source.items), preprocess, source.failed, source)
+
+
+def _open_cropped(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path) -> Clips:
     geometry = [preprocess.short_side, preprocess.crop_size, preprocess.interpolation]
     files = [(item.video_id, str(item.path), *_size_and_time(item.path)) for item in dataset.items]
     identity = content_hash(geometry, files, video, preprocessing)
@@ -93,10 +161,18 @@ def open_clips(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path | 
     if not index_path.is_file():
         _fill_store(dataset, preprocess, store_path, index_path)
     index = json.loads(index_path.read_text(encoding="utf-8"))
-    store = np.load(store_path, mmap_mode="r")
     kept = [item for item, length in zip(dataset.items, index["lengths"], strict=True) if length]
     offsets = np.concatenate([[0], np.cumsum([length for length in index["lengths"] if length])])
-    return Clips(replace(dataset, items=tuple(kept)), preprocess, index["failed"], store, offsets)
+    source = CroppedFrames(store_path, offsets)
+    return Clips(replace(dataset, items=tuple(kept)), preprocess, index["failed"], source)
+
+
+def _require_one(dataset: VideoDataset, readable: int, failed: dict[str, str]) -> None:
+    if not readable:
+        raise VideoReadError(
+            dataset.items[0].path.parent,
+            f"none of {len(dataset)} videos can be read, e.g. {next(iter(failed.values()))}",
+        )
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
@@ -113,11 +189,7 @@ def _fill_store(dataset: VideoDataset, preprocess: Preprocess, store_path: Path,
         except VideoReadError as error:
             failed[item.video_id] = error.reason
             lengths.append(0)
-    if not clips:
-        raise VideoReadError(
-            dataset.items[0].path.parent,
-            f"none of {len(dataset)} videos can be read, e.g. {next(iter(failed.values()))}",
-        )
+    _require_one(dataset, len(clips), failed)
     with atomic_path(store_path) as temporary, temporary.open("wb") as file:
         np.save(file, np.concatenate(clips))
     # Written last: its presence says that the store is whole. Frames of each video, 0 for an unreadable one.

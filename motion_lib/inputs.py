@@ -7,6 +7,7 @@ from motion_lib.clip_loading import clip
 from motion_lib.config import REPOSITORY, RunConfig
 from motion_lib.methods import METHODS
 from motion_lib.official import RELEASES
+from motion_lib.resources import shortages
 
 # Description CSVs of the authors' repository, spelled as there.
 AUTHORS_DESCRIPTIONS = {
@@ -56,7 +57,7 @@ def missing_inputs(cfg: RunConfig) -> list[str]:
     lacking += [
         f"{name}: {kind} motion descriptions, expected at {path}" for name, kind, path in paths if not path.is_file()
     ]
-    return lacking + _missing_releases(cfg) + _missing_backbone(cfg.backbone)
+    return lacking + _missing_releases(cfg) + _missing_backbone(cfg.backbone) + shortages(cfg)
 
 
 def _missing_releases(cfg: RunConfig) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from motion_lib import transfer
 from motion_lib.clip_loading import build_clip, load_clip
 from motion_lib.config import RunConfig
 from motion_lib.models import PrototypeClassifier, check_state
@@ -246,9 +247,7 @@ def fetch(key: str, data_root: Path) -> Path:
         return path
     if not release.direct:
         raise FileNotFoundError(f"{path} is missing: {release.how_to_get}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.hub.download_url_to_file(release.url, str(path))  # into a temporary file, then moved
-    return path
+    return transfer.fetch(release.url, path, progress=True)  # no hash of it is published
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -259,7 +258,7 @@ def main(arguments: list[str] | None = None) -> None:
     for key in keys:
         try:
             print(f"{key}: {fetch(key, data_root)}")
-        except OSError as error:
+        except (OSError, transfer.DownloadError) as error:
             raise SystemExit(f"{key}: {error}") from error
     for key, release in () if keys else RELEASES.items():
         there = "here" if release.path(data_root).is_file() else f"missing; {release.how_to_get}"

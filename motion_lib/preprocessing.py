@@ -78,12 +78,22 @@ def resized_size(height: int, width: int, short_side: int, rounded: bool = False
 
 def resize_and_crop(frames: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """(T, H, W, 3) uint8 -> (T, S, S, 3) uint8 with S = crop_size."""
+    return crop(resize(frames, preprocess.short_side, preprocess.interpolation), preprocess)
+
+
+def resize(frames: np.ndarray, short_side: int, interpolation: str) -> np.ndarray:
+    """(T, H, W, 3) uint8 -> the same with the shorter side at `short_side` pixels."""
     height, width = frames.shape[1:3]
-    opencv = preprocess.interpolation == "opencv"
-    size = resized_size(height, width, preprocess.short_side, rounded=opencv)
-    if size != (height, width):
-        frames = _bilinear(frames, size) if opencv else _resized(frames, size, _PILLOW[preprocess.interpolation])
-    top, left = crop_offsets(*size, preprocess.crop_size, rounded=not opencv)
+    opencv = interpolation == "opencv"
+    size = resized_size(height, width, short_side, rounded=opencv)
+    if size == (height, width):
+        return frames
+    return _bilinear(frames, size) if opencv else _resized(frames, size, _PILLOW[interpolation])
+
+
+def crop(frames: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """(T, H, W, 3) uint8, resized -> its centre (T, S, S, 3)."""
+    top, left = crop_offsets(*frames.shape[1:3], preprocess.crop_size, preprocess.interpolation != "opencv")
     return frames[:, top : top + preprocess.crop_size, left : left + preprocess.crop_size]
 
 

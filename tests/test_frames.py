@@ -9,7 +9,7 @@ import torch
 
 from motion_lib import frames as module
 from motion_lib.datasets import VideoDataset
-from motion_lib.frames import open_clips
+from motion_lib.frames import CroppedFrames, DecodedVideos, open_clips
 from motion_lib.loading import evaluation_batches, training_batches
 from motion_lib.preprocessing import Preprocess
 from motion_lib.video import VideoReadError
@@ -51,8 +51,8 @@ def shown(clip):
 def test_store_gives_the_frames_of_decoding_on_the_fly(dataset, tmp_path):
     stored = open_clips(dataset, tiny.PREPROCESS, tmp_path)
     direct = open_clips(dataset, tiny.PREPROCESS)
-    assert stored.store is not None
-    assert direct.store is None
+    assert isinstance(stored.source, CroppedFrames)
+    assert isinstance(direct.source, DecodedVideos)
     for index in range(len(dataset)):
         np.testing.assert_array_equal(stored[index], direct[index])
         train = [clips.sample(index, np.random.default_rng(index)) for clips in (stored, direct)]
@@ -71,7 +71,7 @@ def test_store_is_decoded_once(dataset, tmp_path, monkeypatch):
     first = open_clips(dataset, tiny.PREPROCESS, tmp_path)
     monkeypatch.setattr(module, "read_clip", None)  # a second decode would fail
     again = open_clips(dataset, tiny.PREPROCESS, tmp_path)
-    np.testing.assert_array_equal(first.store, again.store)
+    np.testing.assert_array_equal(first.source.frames, again.source.frames)
     assert files(tmp_path) == [".json", ".npy"]
 
 
@@ -146,7 +146,7 @@ def test_store_killed_half_way_is_built_again(dataset, tmp_path, monkeypatch, mo
             open_clips(dataset, tiny.PREPROCESS, tmp_path)
     assert ".json" not in files(tmp_path)
     clips = open_clips(dataset, tiny.PREPROCESS, tmp_path)
-    assert len(clips.store) == sum(LENGTHS)
+    assert len(clips.source.frames) == sum(LENGTHS)
     assert files(tmp_path) == [".json", ".npy"]
 
 

@@ -423,7 +423,7 @@ def permuted(clips, order, labels_too=True):
         for item in clips.dataset.items
     ]
     dataset = tiny.VideoDataset("permuted", names, tuple(items), 1, "test")
-    return tiny.Clips(dataset, clips.preprocess, {}, clips.store, clips.offsets)
+    return tiny.Clips(dataset, clips.preprocess, {}, clips.source)
 
 
 def half_right(model):
@@ -436,7 +436,7 @@ def half_right(model):
         for item, label in zip(clips.dataset.items, labels, strict=True)
     ]
     dataset = tiny.VideoDataset("tiny", clips.dataset.class_names, tuple(items), 1, "test")
-    return tiny.Clips(dataset, clips.preprocess, {}, clips.store, clips.offsets)
+    return tiny.Clips(dataset, clips.preprocess, {}, clips.source)
 
 
 def test_order_of_classes_does_not_matter():

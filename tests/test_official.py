@@ -5,13 +5,12 @@ No released file is at hand: files of their documented formats are made here, fr
 
 import pickle
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-from motion_lib import official
+from motion_lib import official, transfer
 from motion_lib.clip_loading import CLIP, encode_text
 from motion_lib.official import RELEASES, load_official, read_tensors
 from motion_lib.preprocessing import Preprocess
@@ -282,11 +281,13 @@ def test_sizes_follow_from_the_architectures():
 def test_fetching_says_what_to_do_or_downloads(monkeypatch, tmp_path):
     asked = []
 
-    def download(url, path):
+    def fetched(url, path, progress):
         asked.append(url)
-        Path(path).touch()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return path
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr(transfer, "fetch", fetched)
     path = official.fetch("text4vis", tmp_path)
     assert path == official.fetch("text4vis", tmp_path) == tmp_path / "checkpoints/k400-vitb-16-f8.pt"
     assert asked == [RELEASES["text4vis"].url]
@@ -303,9 +304,9 @@ def test_command_line_lists_and_fetches(monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"vificlip: .* is missing: open"):
         official.main(["vificlip"])
 
-    def no_network(url, path):
-        raise OSError("no route to host")
+    def no_network(url, path, progress):
+        raise transfer.DownloadError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.setattr(transfer, "fetch", no_network)
     with pytest.raises(SystemExit, match="text4vis: no route to host"):
         official.main(["text4vis"])

@@ -1,5 +1,7 @@
 """What several tests build: a tiny CLIP, clips in memory, videos whose frames show their number."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +59,17 @@ def clips_in_memory(count: int = 8, length: int = 6, seed: int = 0) -> Clips:
     """Noise videos, one of each class in turn; no file is ever read."""
     store = np.random.default_rng(seed).integers(0, 256, (count * length, 32, 32, 3), dtype=np.uint8)
     listed = dataset([Path(f"clip_{i}.mp4") for i in range(count)])
-    return Clips(listed, PREPROCESS, {}, store, np.arange(count + 1) * length)
+    return Clips(listed, PREPROCESS, {}, InMemory(store.reshape(count, length, 32, 32, 3)))
+
+
+@dataclass
+class InMemory:
+    """Frames of videos of one length, (N, F, S, S, 3)."""
+
+    videos: np.ndarray
+
+    def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
+        return self.videos[index][choose(self.videos.shape[1])]
 
 
 # --- videos whose grey levels encode the frame number ---

@@ -1,0 +1,132 @@
+"""Clips per second of the packed frame cache against decoding on the fly, in one run and through the same loader.
+
+    python -m benchmarks.frame_cache --videos FOLDER
+
+FOLDER holds Kinetics-like clips (about 10 s, 340 x 256, h264); without it, clips of moving textures are
+made. Prints and writes results/benchmarks/frame_cache.json.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from benchmarks.machine import write_result
+from motion_lib.datasets import VideoDataset, VideoItem
+from motion_lib.frame_packing import pack
+from motion_lib.frames import Clips, open_clips
+from motion_lib.loading import training_batches
+from motion_lib.packed_frames import PackedFrames, Packing
+from motion_lib.preprocessing import Preprocess
+from motion_lib.video import write_video
+
+PREPROCESS = Preprocess()  # the paper's: 8 frames, short side 256, crop 224
+WORKERS, BATCH = 2, 4
+SIZE, MINIMUM_FRAMES = (256, 340), 250
+
+
+def textures(folder: Path, count: int = 4) -> list[Path]:
+    """Clips of 300 frames in which smooth noise drifts: as hard to encode as an ordinary film."""
+    paths = []
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, 24, 32))).float()
+        field = torch.nn.functional.interpolate(coarse, (512, 680), mode="bicubic")[0].clamp(0, 255)
+        field = (field + torch.from_numpy(rng.normal(0, 6, field.shape)).float()).clamp(0, 255).byte().numpy()
+        steps = np.linspace(0, 2 * np.pi, 300)
+        tops, lefts = 128 + 100 * np.sin(steps + seed), 170 + 150 * np.cos(2 * steps)
+        frames = [
+            field[:, int(t) : int(t) + SIZE[0], int(x) : int(x) + SIZE[1]] for t, x in zip(tops, lefts, strict=True)
+        ]
+        paths.append(folder / f"texture_{seed}.mp4")
+        write_video(paths[-1], np.stack(frames).transpose(0, 2, 3, 1), fps=30)
+    return paths
+
+
+def kinetics_like(folder: Path) -> list[Path]:
+    """The clips of a folder that have the size and length of Kinetics-400 as commonly resized."""
+    chosen = []
+    for path in sorted(folder.rglob("*.mp4")):
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            if (stream.height, stream.width) == SIZE and stream.frames >= MINIMUM_FRAMES:
+                chosen.append(path)
+    return chosen
+
+
+def copies(paths: list[Path], folder: Path, count: int) -> VideoDataset:
+    """A data set of `count` videos, each a file of its own."""
+    items = []
+    for i in range(count):
+        path = folder / f"clip_{i:05d}.mp4"
+        path.symlink_to(paths[i % len(paths)].resolve())
+        items.append(VideoItem(path.stem, path, 0, path.stem))
+    return VideoDataset("kinetics-like", ("any",), tuple(items), None, "train")
+
+
+def clips_per_second(clips: Clips) -> float:
+    """Of one epoch of training through the loader, from its first batch on: starting processes is not counted."""
+    torch.manual_seed(0)  # the loader's own draw
+    start = None
+    for batch in training_batches(clips, BATCH, seed=0, epoch=0, num_workers=WORKERS):
+        assert not batch.failed, batch.failed
+        start = start or time.perf_counter()
+    return (len(clips) - BATCH) / (time.perf_counter() - start)
+
+
+def decoded_per_second(source: PackedFrames, videos: int) -> float:
+    """Frames decoded to uint8 by one process on one core."""
+    start, frames = time.perf_counter(), 0
+    for index in range(videos):
+        frames += len(source.read(index, lambda n: np.arange(32) * n // 32))
+    return frames / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--videos", type=Path, help="folder of Kinetics-like clips")
+    parser.add_argument("--packed", type=int, default=256, help="videos of the packed data set")
+    parser.add_argument("--decoded", type=int, default=64, help="how many of them are decoded on the fly")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "clips").mkdir()
+        paths = kinetics_like(args.videos) if args.videos else textures(folder)
+        if not paths:
+            raise SystemExit(f"{args.videos}: no mp4 of {SIZE[1]} x {SIZE[0]} and {MINIMUM_FRAMES} frames or more.")
+        dataset = copies(paths, folder / "clips", args.packed)
+        few = VideoDataset("kinetics-like", ("any",), dataset.items[: args.decoded], None, "train")
+        start = time.perf_counter()
+        report = pack(dataset, Packing.of(PREPROCESS), folder, workers=WORKERS)
+        packing_sec = time.perf_counter() - start
+        packed = open_clips(dataset, PREPROCESS, folder, "packed")
+        on_the_fly = open_clips(few, PREPROCESS)
+        # In turn, so that both meet the machine's moods.
+        fast, slow = [], []
+        for _ in range(3):
+            fast.append(clips_per_second(packed))
+            slow.append(clips_per_second(on_the_fly))
+        torch.set_num_threads(1)
+        decoding = [decoded_per_second(packed.source, 64) for _ in range(3)]
+    pixels = report.frames * SIZE[0] * SIZE[1]
+    result = {
+        "videos": [path.name for path in paths],
+        "loader_workers": WORKERS,
+        "clips_per_sec_packed": sorted(fast),
+        "clips_per_sec_decord": sorted(slow),
+        "ratio_of_medians": float(np.median(fast) / np.median(slow)),
+        "frames_per_sec_and_core": sorted(decoding),
+        "packed_videos_per_sec": len(dataset) / packing_sec,
+        "gigabytes_per_1000_videos": report.size / len(dataset) * 1000 / 1e9,
+        "bytes_per_pixel": report.size / pixels,
+    }
+    print(write_result("frame_cache", result))
+
+
+if __name__ == "__main__":
+    main()
