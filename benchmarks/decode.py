@@ -79,9 +79,10 @@ def main() -> None:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     rows = [row(path, path.relative_to(folder).as_posix()) for path in tqdm(paths, unit="clip")]
     for line in rows:
+        other = line["decord_other_frames_of_8"]
         print(
             f"{line['decoder']:6} {line['equal_to_sequential']:4}/{line['frames']:<4} equal, "
-            f"jumps {line['equal_after_jumps']!s:5}; decord counts {line['decord_counts']:4}, {line['decord_other_frames_of_8']} of 8 differ; "
+            f"jumps {line['equal_after_jumps']!s:5}; decord counts {line['decord_counts']:4}, {other} of 8 differ; "
             f"{line['ms']:6.0f} ms, decord {line['ms_decord']:6.0f} ms  {line['clip'][-50:]}"
         )
     print(write_result("decode", {"clips": rows}))

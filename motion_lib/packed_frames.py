@@ -147,13 +147,17 @@ class PackedFrames:
         count = int(self._frames[index])
         kept = candidate_indices(count, self._packing.candidates)
         positions = np.searchsorted(kept, choose(count), side="right") - 1
-        decoded = {int(p): self._picture(index, int(p)) for p in set(positions.tolist())}
-        return crop(np.stack([decoded[int(p)] for p in positions]), self._preprocess)
+        jpegs = [self._jpeg(index, int(position)) for position in positions]
+        height, width, *_ = simplejpeg.decode_jpeg_header(jpegs[0])
+        pictures = np.empty((len(jpegs), height, width, 3), dtype=np.uint8)
+        for jpeg, picture in zip(jpegs, pictures, strict=True):
+            simplejpeg.decode_jpeg(jpeg, buffer=picture)
+        return crop(pictures, self._preprocess)
 
-    def _picture(self, index: int, position: int) -> np.ndarray:
+    def _jpeg(self, index: int, position: int) -> bytes:
         number = int(self._shard[index])
         if number not in self._maps:
             with self._files[number].open("rb") as file:
                 self._maps[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         i = int(self._first[index]) + position
-        return simplejpeg.decode_jpeg(self._maps[number][self._begin[i] : self._end[i]])
+        return self._maps[number][self._begin[i] : self._end[i]]
