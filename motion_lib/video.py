@@ -158,8 +158,10 @@ def _video_stream(container: av.container.InputContainer, path: str | Path) -> a
 
 def _read_with_decord(path: Path, choose: Callable[[int], np.ndarray]) -> np.ndarray | None:
     """Frames by decord, or None if it fails or had to repeat a frame."""
-    import decord  # here, so that everything but decoding works where decord has no wheel
-
+    try:
+        import decord
+    except ImportError:  # no wheel for this machine: PyAV reads everything, more slowly
+        return None
     try:
         reader = decord.VideoReader(str(path), num_threads=1, fault_tol=_NO_FAULT)
         # decord counts packets; asking for the last frame as well shows that each of them is a frame.
@@ -213,12 +215,12 @@ def _read_in_sequence(path: Path, choose: Callable[[int], np.ndarray]) -> np.nda
 def write_video(path: str | Path, frames: np.ndarray, fps: int) -> None:
     """Write (F, H, W, 3) uint8 RGB as h264 in mp4; H and W must be even.
 
-    One thread, and the same frames give the same bytes if W is a multiple of 32; at other widths
-    the encodings of the same frames were seen to differ from call to call.
+    The same frames give the same bytes: one thread, and without x264's macroblock tree, whose vector
+    code reads memory that it did not write where pictures are small.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"crf": "18", "preset": "veryfast", "threads": "1"}
+    options = {"crf": "18", "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]

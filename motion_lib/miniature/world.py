@@ -180,7 +180,7 @@ def draw_clip(dataset: DatasetSpec, which: MotionClass, clip: int, seed: int) ->
 
 
 def render_clip(spec: ClipSpec, height: int = 64, width: int = 96) -> np.ndarray:
-    """(F, height, width, 3) uint8 RGB frames of a clip; a width that `video.write_video` encodes repeatably."""
+    """(F, height, width, 3) uint8 RGB frames of a clip."""
     progress = np.arange(spec.num_frames) / spec.num_frames
     arm_phase = 2 * np.pi * spec.cycles * progress + spec.phases[0]
     body_phase = 2 * np.pi * max(1.0, spec.cycles * spec.body_ratio) * progress + spec.phases[1]
