@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test lint lock clean
+.PHONY: help env reproduce data test lint lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 override VENV := .venv
@@ -28,6 +28,9 @@ env: $(INSTALLED)  ## make .venv, or bring it up to requirements.lock
 
 reproduce: env  ## run all notebooks on the miniature; ARGS="--profile paper --from 03 --seeds 0 1 2"
 	@$(BIN)/python -m motion_lib.reproduce $(ARGS)
+
+data: env  ## fetch descriptions and official lists into MOTION_DATA; say what is missing; ARGS="--check"
+	@$(BIN)/python -m motion_lib.download $(ARGS)
 
 test: lint  ## lint, then all tests with coverage; ARGS="-m 'not slow' -k records"
 	@echo "[test] pytest with coverage; slow tests run notebooks and may be silent for a minute"

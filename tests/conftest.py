@@ -1,8 +1,10 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
 from pathlib import Path
 
+import av
 import matplotlib as mpl
 import pytest
 
@@ -51,6 +53,34 @@ def smoke(smoke_env):
     from motion_lib.experiment import Experiment
 
     return Experiment(RunConfig.load("miniature", **SMOKE))
+
+
+@pytest.fixture
+def paper_data(smoke, tmp_path, monkeypatch) -> Path:
+    """MOTION_DATA with the smoke-size miniature where the paper's data belong, as mp4 and as MPEG-4 in AVI."""
+    from motion_lib.inputs import AUTHORS_DESCRIPTIONS
+
+    root = tmp_path / "data"
+    shutil.copytree(smoke.data_root, root, ignore=shutil.ignore_patterns("frames", "descriptions"))
+    for path in (*root.glob("ucf101/UCF-101/*/*.mp4"), *root.glob("hmdb51/videos/*/*.mp4")):
+        with av.open(str(path)) as old, av.open(str(path.with_suffix(".avi")), "w") as new:
+            stream = new.add_stream("mpeg4", rate=25)
+            stream.height, stream.width, stream.pix_fmt = (
+                old.streams.video[0].height,
+                old.streams.video[0].width,
+                "yuv420p",
+            )
+            for frame in old.decode(video=0):
+                new.mux(stream.encode(av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24")))
+            new.mux(stream.encode())
+        path.unlink()
+    (root / "descriptions").mkdir()
+    for (name, kind), file in AUTHORS_DESCRIPTIONS.items():
+        key = {"kinetics400": "source", "ucf101": "ucf", "hmdb51": "hmdb"}[name]
+        shutil.copy(smoke.miniature.descriptions(key, kind), root / "descriptions" / file)
+    monkeypatch.setenv("MOTION_DATA", str(root))
+    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path / "results"))
+    return root
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ Its numbers mean nothing (a few steps on a few clips); that everything fits toge
 
 import json
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,10 +15,10 @@ from matplotlib.figure import Figure
 
 from motion_lib import overview, training
 from motion_lib.config import RunConfig
+from motion_lib.datasets import TooManyMissing
 from motion_lib.descriptions import squeeze_key
 from motion_lib.experiment import Experiment
-from motion_lib.inputs import AUTHORS_DESCRIPTIONS
-from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TEMPORAL_METHODS
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TEMPORAL_METHODS, get_method
 from motion_lib.records import read_records, records_dir
 from motion_lib.storage import atomic_path, file_sha256
 from tests.conftest import SMOKE
@@ -221,16 +220,8 @@ def test_figures_of_the_data(smoke, draw):
 
 
 @pytest.fixture
-def paper(smoke, tmp_path, monkeypatch) -> Experiment:
+def paper(smoke, paper_data) -> Experiment:
     """The profile `paper` on the miniature's files, put where the real ones belong."""
-    root, texts = tmp_path / "data", tmp_path / "data" / "descriptions"
-    shutil.copytree(smoke.data_root, root, ignore=shutil.ignore_patterns("frames", "descriptions"))
-    texts.mkdir()
-    for (name, kind), file in AUTHORS_DESCRIPTIONS.items():
-        key = {"kinetics400": "source", "ucf101": "ucf", "hmdb51": "hmdb"}[name]
-        shutil.copy(smoke.miniature.descriptions(key, kind), texts / file)
-    monkeypatch.setenv("MOTION_DATA", str(root))
-    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path / "results"))
     size = {"epochs": 1, "warmup_epochs": 0, "lr": 1e-3, "num_frames": 2, "num_workers": 0, "bootstrap_resamples": 200}
     size["baselines"] = "retrained"  # no released checkpoint is at hand
     return Experiment(RunConfig.load("paper", backbone=smoke.backbone, **size))
@@ -250,4 +241,26 @@ def test_the_papers_profile_runs_where_its_inputs_are(paper):
     assert len(paper.source_validation("motion").labels) == len(paper.dataset("kinetics400", "val"))
     assert squeeze_key(paper.caption(0)).startswith("avideoofaperson")
     assert list(overview.backbone_table(paper)["Aspect"]) == ["not measured: the content of real clips is not known"]
-    assert not list(paper.cfg.data_root.rglob("frames"))
+    # Training frames are packed; targets are decoded as they are.
+    (cache,) = (paper.cfg.data_root / "frames").iterdir()
+    assert cache.name.startswith("kinetics400-train-packed-")
+
+
+def test_too_many_missing_videos_stop_the_run(paper):
+    videos = sorted((paper.cfg.data_root / "ucf101" / "UCF-101").glob("*/*.avi"))
+    for path in videos[: len(videos) // 5]:
+        path.unlink()
+    with pytest.raises(TooManyMissing, match=r"ucf101 \(test\): \d+ of \d+ listed videos are not on disk"):
+        paper.dataset("ucf101", "test")
+    allowed = Experiment(replace(paper.cfg, max_missing=0.9))
+    assert allowed.dataset("ucf101", "test").missing
+    assert allowed.cfg.experiment_id == paper.cfg.experiment_id
+
+
+def test_too_many_unreadable_videos_stop_the_run(paper):
+    for path in sorted((paper.cfg.data_root / "ucf101" / "UCF-101").glob("*/*.avi"))[:40]:
+        path.write_bytes(b"not a video")
+    model = paper.vanilla
+    weights = paper._weights(get_method("clip"), None)
+    with pytest.raises(TooManyMissing, match=r"\d+ cannot be read, e\.g\. v_"):
+        paper.encode(get_method("clip"), model, weights, "ucf101", "all")

@@ -245,6 +245,32 @@ def test_reproduce_shows_the_list_and_stops(tmp_path, monkeypatch, capsys):
     assert "0 of 2 runs finished" in log
 
 
+@pytest.mark.slow
+def test_every_notebook_runs_with_the_papers_profile_on_the_official_layouts(smoke, paper_data, tmp_path, capsys):
+    """mp4 and AVI in the layouts of the three data sets, and a small CLIP where ViT-B/16 belongs."""
+    values = {
+        "backbone": smoke.backbone,
+        "baselines": "retrained",
+        "epochs": 2,
+        "warmup_epochs": 1,
+        "num_frames": 2,
+        "num_workers": 0,
+        "lr": 0.001,
+        "bootstrap_resamples": 200,
+    }
+    arguments = [word for name, value in values.items() for word in ("-p", name, str(value))]
+    code = reproduce.main(["--profile", "paper", *arguments])
+    log = capsys.readouterr().out
+    assert code == 0, log[-3000:]
+    results = next((tmp_path / "results").rglob("records")).parent
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (results / "records").glob("*.json")]
+    assert {record["dataset"] for record in records} == {"ucf101", "hmdb51"}
+    assert {record["method"] for record in records} >= {"clip", "xclip", "text4vis", "vificlip", "names", "motion"}
+    assert all(record["n_expected"] > 0 and not record["failed"] and not record["missing"] for record in records)
+    for number in range(2, 8):
+        assert (results / "tables" / f"table{number}.md").is_file()
+
+
 def papermill(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Plain papermill, as a user calls it, from another directory."""
     notebook, profile = REPOSITORY / "notebooks" / "02_fine_tuning.ipynb", PROFILES_DIR / "miniature.yaml"

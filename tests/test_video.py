@@ -3,6 +3,7 @@
 import csv
 import pickle
 import re
+import sys
 
 import av
 import golden
@@ -339,6 +340,11 @@ def test_what_decord_may_get_wrong_is_decoded_in_sequence(tmp_path, monkeypatch,
 
 def test_a_failure_of_decord_falls_back(numbered, monkeypatch):
     monkeypatch.setattr(module, "_read_with_decord", lambda path, choose: None)
+    assert tiny.read_numbers(read_frames(numbered, [251, 7])) == [251, 7]
+
+
+def test_without_decord_everything_is_read(numbered, monkeypatch):
+    monkeypatch.setitem(sys.modules, "decord", None)
     assert tiny.read_numbers(read_frames(numbered, [251, 7])) == [251, 7]
 
 
