@@ -23,7 +23,7 @@ PROFILES_DIR = REPOSITORY / "notebooks" / "profiles"
 # Names that IPython puts into every kernel.
 _KERNEL_NAMES = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 # Parameters that say where and how fast a run goes, not what it computes.
-_NOT_IDENTITY = ("seed", "device", "num_workers", "max_missing")
+_NOT_IDENTITY = ("seed", "device", "num_workers", "max_missing", "regenerate", "llm", "llm_base_url", "rate", "rater")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ class RunConfig:
     weight_decay: float
     logit_scale: float | None  # exp(logit_scale) at the start of fine-tuning; null keeps CLIP's
     bootstrap_resamples: int
+    regenerate: bool  # ask a language model for descriptions of the first target's classes
+    llm: str  # its name at the server
+    llm_base_url: str  # of an OpenAI-compatible server; "" is OpenAI's
+    rate: str  # open a page for people: "likert", "retrieval", "retrieval_masked", "comparison"; "" opens none
+    rater: str  # code of who rates
 
     @classmethod
     def load(cls, profile: str, **overrides: object) -> "RunConfig":
@@ -129,6 +134,7 @@ class RunConfig:
 _LITERALS = (str, int, float, bool, list, tuple, dict)
 _ACCEPTED = {
     str: (str,),
+    bool: (bool,),
     int: (int,),
     float: (int, float),
     tuple[str, ...]: (list, tuple),
@@ -136,6 +142,7 @@ _ACCEPTED = {
 }
 _TYPE_WORDS = {
     str: "text",
+    bool: "true or false",
     int: "a whole number",
     float: "a number",
     tuple[str, ...]: "a list of texts, as in [ucf101, hmdb51]",
@@ -146,6 +153,7 @@ _CHOICES = {
     "clip_ratio_reading": ("learning_rate", "gradient_norm"),
     "frame_cache": ("cropped", "packed", "none"),
     "target_subset": ("test", "all"),
+    "rate": ("", "likert", "retrieval", "retrieval_masked", "comparison"),
 }
 
 
@@ -173,7 +181,8 @@ def _directory(variable: str, default: str) -> Path:
 
 def _typed(name: str, wanted: object, value: object) -> object:
     """Check a value against its field; whole numbers pass as float, lists become tuples."""
-    fits = isinstance(value, _ACCEPTED[wanted]) and not isinstance(value, bool)  # to Python, True is a whole number
+    # To Python, True is a whole number.
+    fits = isinstance(value, _ACCEPTED[wanted]) and (wanted is bool or not isinstance(value, bool))
     if isinstance(value, list | tuple):
         fits = fits and all(isinstance(item, str) for item in value)
     if not fits:

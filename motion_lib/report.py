@@ -11,7 +11,8 @@ from PIL import Image as Picture
 from motion_lib.claims import claims_table, overfitting_table, verdict_counts
 from motion_lib.config import RunConfig
 from motion_lib.inputs import missing_inputs, stop_without
-from motion_lib.methods import TABLE_METHODS
+from motion_lib.methods import DESCRIPTION_KINDS, TABLE_METHODS
+from motion_lib.ratings import ratings_dir, study_cell
 from motion_lib.records import frame_of, read_records, records_dir
 from motion_lib.tables import epoch_table, retrieval_table, temporal_table, write_table
 
@@ -53,11 +54,16 @@ def claims_with_sentences(counts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def human_cells(cfg: RunConfig, target: str) -> dict[str, str]:
+    """{kind: what people got right of a target in the retrieval study, or "not collected"}."""
+    return {kind: study_cell(ratings_dir(cfg, f"retrieval-{target}-{kind}")) for kind in DESCRIPTION_KINDS}
+
+
 def write_all_tables(records: list[dict], cfg: RunConfig) -> dict[str, pd.DataFrame]:
     """Tables 2 to 7, the claims and their verdicts over all seeds, written and returned by name."""
     tables: dict[str, pd.DataFrame] = {}
     for offset, target in enumerate(cfg.targets):
-        tables[f"table{2 + offset}"] = retrieval_table(records, target, TABLE_METHODS)
+        tables[f"table{2 + offset}"] = retrieval_table(records, target, TABLE_METHODS, human_cells(cfg, target))
         tables[f"table{4 + offset}"] = temporal_table(records, target)
         tables[f"table{6 + offset}"] = epoch_table(records, "motion", target)
     tables["claims"] = claims_table(records, cfg.targets)

@@ -1,5 +1,6 @@
 """Tables from records: reported and measured beside each other, never in one column."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 from motion_lib.config import RunConfig
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, Method
 from motion_lib.paper import REPORTED_RETRIEVAL
+from motion_lib.ratings import NOT_COLLECTED
 from motion_lib.statistics import mean_and_sd
 from motion_lib.storage import write_text
 
@@ -67,11 +69,13 @@ def _reported(dataset: str, method: Method, kind: str) -> str:
     return f"{REPORTED_RETRIEVAL[PAPER_DATASET[dataset]][method.paper_row][kind]:g}"
 
 
-def retrieval_table(records: list[dict], dataset: str, methods: tuple[str, ...]) -> pd.DataFrame:
+def retrieval_table(
+    records: list[dict], dataset: str, methods: tuple[str, ...], human: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Table 2 or 3: one row a method; reported percent of the paper, measured percent of this profile.
 
-    The human row is reported only: nobody was asked about this profile's videos. The chance row follows
-    from the number of classes on either side.
+    `human` is {kind: outcome of the retrieval study}; without one the human row is reported only. The chance
+    row follows from the number of classes on either side.
     """
     final, rows = select(records, dataset=dataset, epoch=None), []
     for key in methods:
@@ -93,11 +97,12 @@ def retrieval_table(records: list[dict], dataset: str, methods: tuple[str, ...])
         cell = NOT_RUN if np.isnan(chance) else f"{chance:.1f} (1 of {round(100 / chance)})"
         row |= {f"{side}, {KIND_LABEL[kind]}": cell for kind in DESCRIPTION_KINDS}
     rows.append({**row, "Measured drop": "0.0"})
-    human = REPORTED_RETRIEVAL[PAPER_DATASET[dataset]]["Human"]
+    reported = REPORTED_RETRIEVAL[PAPER_DATASET[dataset]]["Human"]
     row = {"Method": "Human estimate", "Weights run": "people"}
-    row |= {f"Reported, {KIND_LABEL[kind]}": f"{human[kind]:g}" for kind in DESCRIPTION_KINDS}
-    row |= {f"Measured, {KIND_LABEL[kind]}": "not collected" for kind in DESCRIPTION_KINDS}
-    return pd.DataFrame([*rows, {**row, "Measured drop": "not collected"}])
+    row |= {f"Reported, {KIND_LABEL[kind]}": f"{reported[kind]:g}" for kind in DESCRIPTION_KINDS}
+    human_here = human or dict.fromkeys(DESCRIPTION_KINDS, NOT_COLLECTED)
+    row |= {f"Measured, {KIND_LABEL[kind]}": human_here[kind] for kind in DESCRIPTION_KINDS}
+    return pd.DataFrame([*rows, {**row, "Measured drop": NOT_COLLECTED}])
 
 
 def temporal_table(records: list[dict], dataset: str) -> pd.DataFrame:

@@ -46,6 +46,7 @@ def test_overrides_and_none():
         ({"epochs": True}, "parameter epochs = True: expected a whole number."),
         ({"lr": "1e-3"}, "parameter lr = '1e-3': expected a number."),
         ({"logit_scale": "clip"}, "parameter logit_scale = 'clip': expected a number or null."),
+        ({"regenerate": 1}, "parameter regenerate = 1: expected true or false."),
         ({"frame_cache": "all"}, "parameter frame_cache = 'all': expected 'cropped' or 'packed' or 'none'."),
         ({"targets": "ucf101"}, "parameter targets = 'ucf101': expected a list of texts"),
         ({"targets": [1]}, "parameter targets = [1]: expected a list of texts"),

@@ -163,8 +163,11 @@ FOUNDATIONS = {
     "models": {"clip_loading", "heads", "preprocessing"},
     "config": {"storage"},
     "datasets": {"video", "frames", "descriptions", "storage"},
-    "ratings": {"descriptions", "statistics", "storage"},
-    "generation": {"descriptions", "storage"},
+    "ratings": {"choosing", "config", "datasets", "descriptions", "statistics", "storage"},
+    "generation": {"clip_loading", "descriptions", "language_model", "storage"},
+    "language_model": {"storage"},
+    "choosing": {"storage"},
+    "transfer": set(),
 }
 # Only whoever runs notebooks may import what runs them.
 RUNNERS = {"reproduce", "notebook_run", "notebook_output"}

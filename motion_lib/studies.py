@@ -1,0 +1,144 @@
+"""Descriptions made and judged in one experiment: what 01_generation runs when it is asked to."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from motion_lib.choosing import Choice, majority
+from motion_lib.config import RunConfig
+from motion_lib.descriptions import DescriptionSet, read_descriptions, write_descriptions
+from motion_lib.experiment import Experiment
+from motion_lib.generation import Generated, estimate, generate
+from motion_lib.inputs import AUTHORS_DESCRIPTIONS
+from motion_lib.judging import judge
+from motion_lib.language_model import LanguageModel
+from motion_lib.masking import agreement, agreement_table, mask, mask_by_model, mask_by_rule
+from motion_lib.methods import DESCRIPTION_KINDS
+from motion_lib.paper import REPORTED_LIKERT
+from motion_lib.ratings import (
+    NOT_COLLECTED,
+    Session,
+    comparison_tasks,
+    likert_results,
+    likert_tasks,
+    ratings_dir,
+    read_answers,
+    retrieval_tasks,
+    votes,
+    write_key,
+)
+from motion_lib.storage import write_json
+
+
+def generated_dir(cfg: RunConfig) -> Path:
+    """Where questions, answers and generated descriptions are kept."""
+    return cfg.results_dir / "generated"
+
+
+# ------------------------------------------------------------------ generation
+def regenerate(experiment: Experiment) -> tuple[Generated, dict[str, Choice]]:
+    """Ask for two candidates of each class of the first target, let the model compare them, mask the chosen ones.
+
+    Writes below `generated_dir`: audit.jsonl, candidates.json, <target>_object.csv and <target>_masked.csv, without the
+    classes that failed, which are listed. What people compared (`rate="comparison"`) goes before the model's opinion.
+    Raises: LanguageModelError where the server refuses.
+    """
+    cfg, folder = experiment.cfg, generated_dir(experiment.cfg)
+    model = LanguageModel(cfg.llm, folder / "audit.jsonl", cfg.llm_base_url or None)
+    names = experiment.descriptions(cfg.targets[0], "object").class_names
+    print(estimate(names, model, seed=cfg.seed).describe())
+    found = generate(names, model, seed=cfg.seed)
+    write_json(folder / "candidates.json", {"model": cfg.llm, "candidates": found.candidates, "failed": found.failed})
+    for name, reason in found.failed.items():
+        print(f"no description of {name!r}: {reason}")
+    if not found.candidates:
+        return found, {}
+    choices = judge(found.candidates, model) | majority(votes(read_answers(ratings_dir(cfg, "comparison"))))
+    chosen = found.chosen({name: choice.choice for name, choice in choices.items()}, cfg.llm)
+    masked = mask(chosen, mask_by_model(model), _overrides(folder), f"model {cfg.llm}")
+    for kind, texts in zip(DESCRIPTION_KINDS, (chosen, masked.descriptions), strict=True):
+        write_descriptions(texts, folder / f"{cfg.targets[0]}_{kind}.csv")
+    return found, choices
+
+
+def _overrides(folder: Path) -> DescriptionSet | None:
+    path = folder / "masked_by_hand.csv"
+    return read_descriptions(path) if path.is_file() else None
+
+
+def candidates(cfg: RunConfig) -> dict[str, list[str]]:
+    """Candidates that were generated. Raises: FileNotFoundError that says to generate first."""
+    path = generated_dir(cfg) / "candidates.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run 01_generation with regenerate = True first.")
+    return json.loads(path.read_text(encoding="utf-8"))["candidates"]
+
+
+def masking_agreement(cfg: RunConfig) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """The masking rule against the authors' own masks, in sum and word by word; None where their files are absent."""
+    found = {}
+    for dataset, label in (("ucf101", "UCF-101"), ("hmdb51", "HMDB-51")):
+        paths = [cfg.data_root / "descriptions" / AUTHORS_DESCRIPTIONS[dataset, kind] for kind in DESCRIPTION_KINDS]
+        if not all(path.is_file() for path in paths):
+            return None
+        named, masked = map(read_descriptions, paths)
+        ours = {name: mask_by_rule(text) for name, text in zip(named.class_names, named.texts, strict=True)}
+        found[label] = agreement(named, masked, ours)
+    words = [
+        {
+            "Descriptions": label,
+            "Class": c.class_name,
+            "Both": _words(c.both),
+            "Rule": _words(c.ours),
+            "Authors": _words(c.theirs),
+        }
+        for label, cells in found.items()
+        for c in cells
+    ]
+    return agreement_table(found), pd.DataFrame(words)
+
+
+def _words(words: tuple[str, ...]) -> str:
+    return " ".join(words) or "-"
+
+
+# ------------------------------------------------------------------ people
+def rating_session(experiment: Experiment) -> Session:
+    """The tasks that `rate` and `rater` of the configuration ask for, where this rater left them."""
+    cfg = experiment.cfg
+    if cfg.rate == "comparison":
+        return Session(comparison_tasks(candidates(cfg), cfg.rater), ratings_dir(cfg, "comparison"), cfg.rater)
+    target = cfg.targets[0]
+    if cfg.rate == "likert":
+        return Session(
+            likert_tasks(experiment.descriptions(target, "object")), ratings_dir(cfg, f"likert-{target}"), cfg.rater
+        )
+    kind = "masked" if cfg.rate == "retrieval_masked" else "object"
+    tasks = retrieval_tasks(experiment.dataset(target, cfg.target_subset), experiment.descriptions(target, kind))
+    folder = ratings_dir(cfg, f"retrieval-{target}-{kind}")
+    write_key(tasks, folder)
+    return Session(tasks, folder, cfg.rater)
+
+
+def likert_table(cfg: RunConfig) -> pd.DataFrame:
+    """Table 1: as reported, and as rated here; "not collected" where nobody rated."""
+    measured = likert_results(read_answers(ratings_dir(cfg, f"likert-{cfg.targets[0]}")))
+    rows = []
+    for name, reported in REPORTED_LIKERT.items():
+        row = {
+            "Attribute": name,
+            "Mean, reported": f"{reported.mean:g}",
+            "IAA %, reported (paper)": f"{reported.iaa_percent_paper:g}",
+            "IAA %, reported (authors' sheet)": f"{reported.iaa_percent_pdf:g}",
+        }
+        found = measured.get(name)
+        row["Mean, measured"] = f"{found.mean:.2f} ({found.items} items)" if found else NOT_COLLECTED
+        row["IAA %, measured"] = _number(found.iaa_percent) if found else NOT_COLLECTED
+        row["Krippendorff's alpha, measured"] = _number(found.alpha, 2) if found else NOT_COLLECTED
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _number(value: float, digits: int = 1) -> str:
+    return "undefined" if value != value else f"{value:.{digits}f}"
