@@ -33,7 +33,7 @@ function render({ model, el }) {
     options.forEach(({ text, index }, row) => {
       const button = element("button", "option" + (!few && row === marked ? " marked" : ""));
       if (few) button.appendChild(element("kbd", "", String(index + 1)));
-      button.appendChild(element("span", "", text));
+      if (text !== String(index + 1)) button.appendChild(element("span", "", text)); // a scale is its keys
       button.onclick = () => send({ option: index });
       list.appendChild(button);
       if (!few && row === marked) setTimeout(() => button.scrollIntoView({ block: "nearest" }));
