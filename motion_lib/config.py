@@ -23,7 +23,18 @@ PROFILES_DIR = REPOSITORY / "notebooks" / "profiles"
 # Names that IPython puts into every kernel.
 _KERNEL_NAMES = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 # Parameters that say where and how fast a run goes, not what it computes.
-_NOT_IDENTITY = ("seed", "device", "num_workers", "max_missing", "regenerate", "llm", "llm_base_url", "rate", "rater")
+_NOT_IDENTITY = (
+    "seed",
+    "device",
+    "num_workers",
+    "max_missing",
+    "regenerate",
+    "llm",
+    "llm_base_url",
+    "rate",
+    "rate_target",
+    "rater",
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ class RunConfig:
     llm: str  # its name at the server
     llm_base_url: str  # of an OpenAI-compatible server; "" is OpenAI's
     rate: str  # open a page for people: "likert", "retrieval", "retrieval_masked", "comparison"; "" opens none
+    rate_target: str  # target that is regenerated or rated; "" is the first
     rater: str  # code of who rates
 
     @classmethod

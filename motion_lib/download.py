@@ -20,7 +20,7 @@ from motion_lib.config import RunConfig
 from motion_lib.datasets import open_dataset
 from motion_lib.inputs import missing_inputs
 from motion_lib.storage import file_sha256
-from motion_lib.transfer import DownloadError, fetch
+from motion_lib.transfer import DownloadError, NoTransfer, fetch
 
 GITHUB = "https://raw.githubusercontent.com"
 _FILES = Path(__file__).with_name("public_files.csv")
@@ -87,7 +87,7 @@ def download(root: Path, base: str = GITHUB) -> list[str]:
                 fetch(wanted.url(base), target, wanted.sha256)
             except DownloadError as error:
                 problems.append(str(error))
-                if not fetched:
+                if isinstance(error, NoTransfer) and not fetched:
                     break
             else:
                 fetched += 1

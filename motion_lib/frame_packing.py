@@ -60,21 +60,25 @@ class Report:
 
 
 @contextmanager
-def _claimed(path: Path) -> Iterator[bool]:
-    """Whether this process may write the shard; the lock ends with the process, however it ends."""
+def _claimed(path: Path) -> Iterator[str]:
+    """ "taken" by another process, "locked" by this one, or "free" where the file system knows no locks.
+
+    The lock ends with the process, however it ends.
+    """
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
-            return
-        except OSError:  # a file system without locks: two may write the same shard, and either result is right
-            pass
-        yield True
+            yield "taken"
+        except OSError:  # two may write the same shard, each into a file of its own, and either result is right
+            yield "free"
+        else:
+            yield "locked"
 
 
-def _write_shard(shard: Shard, packing: Packing, on_video: Callable[[], None]) -> None:
-    for leftover in shard.base.parent.glob(f".{shard.base.name}.*"):  # of a process that was killed
+def _write_shard(shard: Shard, packing: Packing, on_video: Callable[[], None], alone: bool = True) -> None:
+    """`alone`: nobody else can be writing it, so that what lies about is of a process that was killed."""
+    for leftover in shard.base.parent.glob(f".{shard.base.name}.*") if alone else ():
         leftover.unlink()
     frames, sizes, reasons = [], [], []
     with atomic_path(shard.path("jpegs")) as temporary, temporary.open("wb") as file:
@@ -118,12 +122,12 @@ def _pack(
         others = []
         for shard in shards:
             if shard.index() is None:
-                with _claimed(shard.path("lock")) as mine:
-                    if not mine:
+                with _claimed(shard.path("lock")) as claim:
+                    if claim == "taken":
                         others.append(shard)
                         continue
                     if shard.index() is None:  # it may have been finished between the two looks
-                        _write_shard(shard, packing, on_video)
+                        _write_shard(shard, packing, on_video, alone=claim == "locked")
             on_shard(shard)
         shards = others
         if others:
@@ -216,9 +220,10 @@ def _report(folder: Path, shards: Sequence[Shard]) -> Report:
         index, wanted = shard.index(), {item.video_id for item in shard.items}
         size += int(index["sizes"].sum())
         frames += len(index["sizes"])
-        videos += int((index["frames"] > 0).sum())
-        reasons = zip(index["ids"].tolist(), index["reasons"].tolist(), strict=True)
-        unreadable |= {video_id: reason for video_id, reason in reasons if reason and video_id in wanted}
+        reasons = dict(zip(index["ids"].tolist(), index["reasons"].tolist(), strict=True))
+        found = {video_id: reason for video_id, reason in reasons.items() if reason and video_id in wanted}
+        videos += len(wanted) - len(found)
+        unreadable |= found
     report = Report(folder, videos, frames, size, unreadable)
     write_json(folder / "report.json", {k: v for k, v in asdict(report).items() if k != "folder"})
     return report
@@ -240,7 +245,7 @@ def main(arguments: list[str] | None = None) -> Report:
     packing = Packing(args.short_side, args.interpolation, CANDIDATES_PER_FRAME * args.frames)
     try:
         report = pack(open_dataset(args.dataset, root, args.split, args.subset), packing, root / "frames", args.workers)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise SystemExit(str(error)) from error
     print(report.describe())
     for video_id, reason in report.unreadable.items():

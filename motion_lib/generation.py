@@ -23,9 +23,9 @@ ATTEMPTS = 3  # at one candidate, before its class is listed as failed
 _EXPECTED_ANSWER_TOKENS = 30  # a description has about 19 words
 
 _LEAD = re.compile(r"^(the )?characteristic motions? of .{1,80}? (is|are)\s*:?\s*", re.IGNORECASE)
+# No description of a motion speaks of its writer.
 _REFUSAL = re.compile(
-    r"^(i'?m sorry|i am sorry|sorry[,.]|i can(no|')t|i am (unable|not able)|i'?m (unable|not able)|as an ai\b|"
-    r"i do not have|i don'?t have|unfortunately, i)",
+    r"^(i|i'm|i'd|i've|i'll|my apologies|apologies|sorry|unfortunately|as an? (ai|large|language|assistant))\b",
     re.IGNORECASE,
 )
 

@@ -22,11 +22,8 @@ _LISTS = {
     "ucf101": "ucf101/ucfTrainTestlist",
     "hmdb51": "hmdb51/testTrainMulti_7030_splits",
 }
-_VIDEOS = {
-    "kinetics400": ("kinetics400/train", "kinetics400/val"),
-    "ucf101": ("ucf101/UCF-101",),
-    "hmdb51": ("hmdb51/videos",),
-}
+# Folders of videos; copies of Kinetics differ, so there it is any folder beside the lists.
+_VIDEOS = {"kinetics400": "kinetics400/*", "ucf101": "ucf101/UCF-101", "hmdb51": "hmdb51/videos"}
 CLIP_CACHE = Path.home() / ".cache" / "clip"
 
 
@@ -49,10 +46,10 @@ def missing_inputs(cfg: RunConfig) -> list[str]:
     wanted = [(cfg.source, "object")] + [(name, kind) for name in cfg.targets for kind in ("object", "masked")]
     lacking = []
     for name in (cfg.source, *cfg.targets):
-        for what, folder in (("official lists", _LISTS[name]), *(("videos", folder) for folder in _VIDEOS[name])):
-            path = cfg.data_root / folder
-            if not path.is_dir():
-                lacking.append(f"{name}: {what}, expected in {path}")
+        for what, folder in (("official lists", _LISTS[name]), ("videos", _VIDEOS[name])):
+            found = (path for path in cfg.data_root.glob(folder) if path.is_dir())
+            if all(path == cfg.data_root / _LISTS[name] and what == "videos" for path in found):
+                lacking.append(f"{name}: {what}, expected in {cfg.data_root / folder}")
     paths = [(name, kind, authors_csv(cfg, name, kind)) for name, kind in wanted]
     lacking += [
         f"{name}: {kind} motion descriptions, expected at {path}" for name, kind, path in paths if not path.is_file()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from motion_lib.choosing import Choice, Vote, majority
+from motion_lib.choosing import Choice
 from motion_lib.language_model import LanguageModel, NoAnswer
 
 JUDGE_PROMPT = (
@@ -19,14 +19,18 @@ def judge(candidates: Mapping[str, Sequence[str]], model: LanguageModel) -> dict
     A model that prefers a place and not a sentence answers differently in the two orders: that is a tie. So is an
     answer that names neither letter, and no answer.
     """
-    votes = []
+    choices = {}
     for name, texts in candidates.items():
         if len(texts) != 2:
             raise ValueError(f"{name!r}: {len(texts)} candidates, expected 2 to compare.")
+        found = []
         for order in ((0, 1), (1, 0)):
             prompt = JUDGE_PROMPT.format(name=name, first=texts[order[0]], second=texts[order[1]])
-            votes.append(Vote(name, f"order {order}", _letter(model, prompt, order)))
-    return majority(votes, f"model {model.model}")
+            found.append(_letter(model, prompt, order))
+        tied = found[0] is None or found[0] != found[1]
+        votes = (found.count(0), found.count(1), found.count(None))
+        choices[name] = Choice(0 if tied else found[0], votes, tied, f"model {model.model}")
+    return choices
 
 
 def _letter(model: LanguageModel, prompt: str, order: tuple[int, int]) -> int | None:

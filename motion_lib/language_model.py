@@ -5,7 +5,6 @@ question. A run that is killed and started again asks only what has no answer ye
 the environment and stays there.
 """
 
-import json
 import os
 import threading
 from dataclasses import asdict, dataclass
@@ -14,9 +13,11 @@ from pathlib import Path
 
 import openai
 
+from motion_lib import journal
 from motion_lib.storage import content_hash
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+OPENAI_SERVER = "https://api.openai.com/v1"
 RETRIES = 6  # of the client, with exponential back-off, for rate limits, 5xx and broken connections
 TIMEOUT_SEC = 120
 
@@ -31,10 +32,11 @@ class LanguageModelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Question:
-    """One request. `seed` also tells candidates and repeated attempts apart."""
+    """One request. `seed` also tells candidates and repeated attempts apart; `server` is the address asked."""
 
     prompt: str
     model: str
+    server: str
     temperature: float
     seed: int
     max_tokens: int = 200
@@ -46,49 +48,32 @@ class Question:
 
 
 class Audit:
-    """Append-only JSON lines of questions, answers and failures.
-
-    A line that a kill cut off is passed over; the next one starts on a line of its own.
-    """
+    """Append-only JSON lines of questions, answers and failures."""
 
     def __init__(self, path: Path):
-        self.path, self._lock, self._answers = path, threading.Lock(), {}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self._lock = path, threading.Lock()
+        self._answers: dict[str, dict] = {}
         for entry in self.entries():
             if entry["error"] is None:
-                self._answers.setdefault(entry["key"], entry["answer"])
+                self._answers.setdefault(entry["key"], entry)
 
     def entries(self) -> list[dict]:
         """All whole lines."""
-        if not self.path.is_file():
-            return []
-        found = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:  # cut off by a kill
-                continue
-        return found
+        return journal.read(self.path)
 
-    def answer(self, key: str) -> str | None:
-        """What was answered to the question of this key, or None."""
+    def answer(self, key: str) -> dict | None:
+        """The line with the first answer to the question of this key, or None."""
         return self._answers.get(key)
 
-    def add(self, question: Question, answer: str | None, error: str | None, **details: object) -> None:
+    def add(self, question: Question, answer: str | None, error: str | None, **details: object) -> dict:
         """Append what came of a question; on disk when this returns."""
         entry = {"key": question.key, "time": datetime.now(UTC).isoformat(timespec="seconds")}
         entry |= {"question": asdict(question), "answer": answer, "error": error, **details}
-        line = (json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8")
-        with self._lock, self.path.open("a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    line = b"\n" + line
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        with self._lock:
+            journal.append(self.path, entry)
             if error is None:
-                self._answers.setdefault(question.key, answer)
+                self._answers.setdefault(question.key, entry)
+        return entry
 
 
 class LanguageModel:
@@ -115,24 +100,28 @@ class LanguageModel:
                 f"no key: set {KEY_VARIABLE} in the environment, or base_url to a server of yours."
             )
         self.model, self.temperature, self.audit = model, temperature, Audit(audit)
+        self.server = base_url or OPENAI_SERVER  # said outright: the client would also read it from the environment
         self._client = openai.OpenAI(
-            api_key=self._secret or "none", base_url=base_url, max_retries=retries, timeout=TIMEOUT_SEC
+            api_key=self._secret or "none", base_url=self.server, max_retries=retries, timeout=TIMEOUT_SEC
         )
 
     def question(self, prompt: str, seed: int) -> Question:
         """The request that `ask` would send."""
-        return Question(prompt, self.model, self.temperature, seed)
+        return Question(prompt, self.model, self.server, self.temperature, seed)
 
     def ask(self, prompt: str, seed: int = 0) -> str:
         """The answer, from the file if the question was answered before.
 
-        Raises: NoAnswer after the client's retries; LanguageModelError where retrying cannot help.
+        Raises: NoAnswer after the client's retries, or if the model refused outright; LanguageModelError where asking
+        again cannot help.
         """
         question = self.question(prompt, seed)
-        kept = self.audit.answer(question.key)
-        return self._send(question) if kept is None else kept
+        entry = self.audit.answer(question.key) or self._send(question)
+        if entry.get("refused"):
+            raise NoAnswer(f"refused: {entry['answer'][:60]}")
+        return entry["answer"]
 
-    def _send(self, question: Question) -> str:
+    def _send(self, question: Question) -> dict:
         try:
             response = self._client.chat.completions.create(
                 model=question.model,
@@ -142,21 +131,24 @@ class LanguageModel:
                 max_tokens=question.max_tokens,
             )
             message = response.choices[0].message
-            text = message.content if isinstance(message.content, str) else (message.refusal or "")
+            text, refusal = message.content or "", message.refusal or ""
+        # "from None": a traceback shows the errors before it, and servers like to quote the key.
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise LanguageModelError(f"{question.model}: the server refuses ({self._reason(error)}).") from error
+            raise LanguageModelError(f"{question.model}: the server refuses ({self._reason(error)}).") from None
         except openai.BadRequestError as error:
-            raise LanguageModelError(f"{question.model}: not understood ({self._reason(error)}).") from error
+            raise LanguageModelError(f"{question.model}: not understood ({self._reason(error)}).") from None
         # What a server makes of "OpenAI-compatible" is anybody's guess: text where JSON should be, no choices.
         except (openai.OpenAIError, AttributeError, LookupError, TypeError, ValueError) as error:
             reason = self._reason(error)
             self.audit.add(question, None, reason)
-            raise NoAnswer(reason) from error
+            raise NoAnswer(reason) from None
         usage = response.usage.model_dump(include={"prompt_tokens", "completion_tokens"}) if response.usage else {}
-        self.audit.add(question, text, None, usage=usage, served_model=response.model, id=response.id)
-        return text
+        details = {"refused": bool(refusal), "usage": usage, "served_model": response.model, "id": response.id}
+        return self.audit.add(question, refusal or text, None, **details)
 
     def _reason(self, error: Exception) -> str:
         """One line without the key, which servers like to quote."""
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
-        return reason.replace(self._secret, "***") if self._secret else reason
+        reason = f"{type(error).__name__}: {error}"
+        if self._secret:
+            reason = reason.replace(self._secret, "***")
+        return reason.partition("\n")[0][:300]

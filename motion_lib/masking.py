@@ -32,7 +32,8 @@ _THINGS = frozenset(Path(__file__).with_name("things.txt").read_text(encoding="u
 class Masked:
     """Masked descriptions and where each is from.
 
-    Attributes: descriptions: of all classes.   origin: {class name: "person", "model ...", "rule" or "unchanged: why"}.
+    Attributes:
+        descriptions: of all classes.   origin: {class name: "person", the masker, or "rule, since ... failed: why"}.
     """
 
     descriptions: DescriptionSet

@@ -29,6 +29,7 @@ from motion_lib.storage import content_hash
 CANDIDATES_PER_FRAME = 4
 VIDEOS_PER_SHARD = 256
 BYTES_PER_PIXEL = 0.32  # of a JPEG of quality 95; measured on clips of Kinetics-400, see benchmarks/frame_cache.py
+_OFFICIAL = ("kinetics400", "ucf101", "hmdb51")
 _FORMAT = 1  # raise it when decoding or resizing changes what is kept
 
 
@@ -75,10 +76,12 @@ class Shard:
         except FileNotFoundError:
             return None
         row = {video_id: i for i, video_id in enumerate(index["ids"].tolist())}
-        for item in self.items:
-            i = row.get(item.video_id)
-            if i is None or (not index["frames"][i] and item.path.stat().st_size != index["file_size"][i]):
-                return None
+        if any(item.video_id not in row for item in self.items):
+            return None
+        # What could not be read may have been mended. (Asking for the size of each of 240,000 files is slow.)
+        unread = [item for item in self.items if not index["frames"][row[item.video_id]]]
+        if any(item.path.stat().st_size != index["file_size"][row[item.video_id]] for item in unread):
+            return None
         return index
 
 
@@ -92,8 +95,11 @@ def shards_of(dataset: VideoDataset, folder: Path) -> list[Shard]:
 
 
 def cache_folder(parent: Path, dataset: VideoDataset, packing: Packing) -> Path:
-    """Where the cache of a data set lies; other settings are another cache."""
-    identity = content_hash(_FORMAT, asdict(packing), len(dataset) + len(dataset.missing))
+    """Where the cache of a data set lies; other settings, another split or other videos are another cache."""
+    listed = sorted([*(item.video_id for item in dataset.items), *dataset.missing])
+    # An official name says which video it is, wherever it lies; names of a data set of the user's own do not.
+    place = "" if dataset.name in _OFFICIAL or not dataset.items else str(dataset.items[0].path.absolute())
+    identity = content_hash(_FORMAT, asdict(packing), dataset.split, listed, place)
     return parent / f"{dataset.name}-{dataset.subset}-packed-{identity}"
 
 
@@ -142,7 +148,8 @@ class PackedFrames:
     def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
         """(T, S, S, 3) uint8 of video `index`; `choose` maps its frame count to indices.
 
-        A frame that was not kept is replaced by the last kept one before it, in the same segment.
+        A frame that was not kept is replaced by the last kept one before it. With text4vis sampling that one is in the
+        same segment; with center sampling, whose segments leave out the rest of a video, it may be in the one before.
         """
         count = int(self._frames[index])
         kept = candidate_indices(count, self._packing.candidates)

@@ -1,5 +1,5 @@
 // One task at a time. Keys: a digit chooses, arrows move through a long list, Enter takes the marked line, Backspace
-// goes back. What is typed into the search field narrows the list.
+// goes back (outside the search field). What is typed into the search field narrows the list.
 function render({ model, el }) {
   const page = document.createElement("div");
   page.className = "rating-page";
@@ -8,8 +8,8 @@ function render({ model, el }) {
   let marked = 0;
   let search = "";
 
-  const send = (content) => model.send(content);
   const task = () => model.get("task");
+  const send = (content) => model.send({ ...content, task: task().fingerprint });
 
   function shown() {
     const words = search.toLowerCase().split(/\s+/).filter(Boolean);
@@ -48,8 +48,11 @@ function render({ model, el }) {
     bar.max = now.total;
     bar.value = now.position;
     page.append(bar, element("span", "count", `${now.position} of ${now.total} answered, rater ${now.rater}`));
+    const back = element("button", "back", "back (Backspace)");
+    back.onclick = () => send({ back: true });
     if (now.done) {
-      page.appendChild(element("p", "question", "All answered. Thank you."));
+      page.append(element("p", "question", "All answered. Thank you."), back);
+      page.focus();
       return;
     }
     if (model.get("video").byteLength) {
@@ -59,6 +62,12 @@ function render({ model, el }) {
       page.appendChild(video);
     }
     if (now.text) page.appendChild(element("p", "text", now.text));
+    if (!now.options.length) {
+      const skip = element("button", "skip", "skip");
+      skip.onclick = () => send({ skip: true });
+      page.append(skip, back);
+      return;
+    }
     page.appendChild(element("p", "question", now.question));
     const list = element("div", now.options.length <= 9 ? "options few" : "options");
     if (now.options.length > 9) {
@@ -75,18 +84,17 @@ function render({ model, el }) {
       setTimeout(() => page.focus());
     }
     drawOptions(list);
-    page.appendChild(list);
-    const back = element("button", "back", "back (Backspace)");
-    back.onclick = () => send({ back: true });
-    page.appendChild(back);
+    page.append(list, back);
   }
 
   page.onkeydown = (event) => {
     const now = task();
-    if (now.done) return;
+    // A held key, a shortcut of the browser and a button in focus are not answers.
+    if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Enter" && event.target.tagName === "BUTTON") return;
     const few = now.options.length <= 9;
-    const typing = event.target.tagName === "INPUT" && event.target.value;
-    if (event.key === "Backspace" && !typing) send({ back: true });
+    if (event.key === "Backspace" && event.target.tagName !== "INPUT") send({ back: true });
+    else if (now.done || !now.options.length) return;
     else if (few && /^[1-9]$/.test(event.key) && Number(event.key) <= now.options.length)
       send({ option: Number(event.key) - 1 });
     else if (!few && (event.key === "ArrowDown" || event.key === "ArrowUp")) {

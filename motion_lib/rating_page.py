@@ -1,15 +1,14 @@
 """The page on which people answer tasks of `motion_lib.ratings` in a notebook: a video or a text, options, keys."""
 
 import tempfile
-from fractions import Fraction
 from pathlib import Path
 
 import anywidget
-import av
+import numpy as np
 import traitlets
 
 from motion_lib.ratings import Session
-from motion_lib.video import read_clip, write_video
+from motion_lib.video import VideoReadError, frame_rate, read_clip, write_video
 
 _HERE = Path(__file__).parent
 MAX_SECONDS = 15  # of a video that is shown
@@ -34,28 +33,31 @@ class RatingPage(anywidget.AnyWidget):
         self._show()
 
     def _receive(self, _: object, message: dict, buffers: list) -> None:
+        # A key pressed while the next task is under way still means the one before: that task is no longer here.
+        if message.get("task") != self.task.get("fingerprint"):
+            return
         if message.get("back"):
             self.session.back()
+        elif message.get("skip"):
+            self.session.skip()
         elif "option" in message:
             self.session.answer(int(message["option"]))
         self._show()
 
     def _show(self) -> None:
         session, task = self.session, self.session.current
-        shared = {"position": session.position, "total": len(session.tasks), "rater": session.rater}
+        shown = {"position": session.position, "total": len(session.tasks), "rater": session.rater}
         if task is None:
-            self.task = {**shared, "done": True, "options": []}
+            self.task = {**shown, "done": True, "fingerprint": "", "options": []}
             return
-        # The video first: the page draws itself when the task changes.
-        self.video = playable(task.video) if task.video else b""
-        self.task = {
-            **shared,
-            "done": False,
-            "id": task.id,
-            "question": task.question,
-            "text": task.text,
-            "options": list(task.options),
-        }
+        shown |= {"done": False, "fingerprint": task.fingerprint, "question": task.question, "text": task.text}
+        try:
+            video, options = playable(task.video) if task.video else b"", list(task.options)
+        except VideoReadError as error:
+            video, options = b"", []
+            shown["text"] = f"This video cannot be shown: {error.reason} Please skip it."
+        self.video = video  # before the task: the page draws itself when the task changes
+        self.task = {**shown, "options": options}
 
 
 def playable(path: Path) -> bytes:
@@ -63,10 +65,8 @@ def playable(path: Path) -> bytes:
 
     Raises: VideoReadError.
     """
-    with av.open(str(path), metadata_errors="ignore") as container:
-        rate = container.streams.best("video").average_rate or Fraction(25)
-    fps = max(1, round(rate))
-    frames = read_clip(path, lambda n: range(min(n, MAX_SECONDS * fps)))
+    fps = max(1, round(frame_rate(path)))
+    frames = read_clip(path, lambda n: np.arange(min(n, MAX_SECONDS * fps)))
     height, width = (size // 2 * 2 for size in frames.shape[1:3])  # h264 wants even sizes
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "clip.mp4"

@@ -1,12 +1,12 @@
 """What people say of the descriptions: Likert ratings (Table 1), the retrieval study (the human row of Tables 2 and 3)
 and comparisons of two candidates. Here are the tasks, the answers and what follows from them, without a page.
 
-Answers are lines of an append-only file, one file for each rater. The last answer to a task counts.
-Nothing is ever filled in: where nobody answered there is no number.
+Answers are lines of an append-only file, one file for each rater. The last answer to a task counts, and it counts
+only for the task that was shown: other texts or other options make another task. Nothing is ever filled in: where
+nobody answered there is no number.
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,13 @@ from pathlib import Path
 import krippendorff
 import numpy as np
 
+from motion_lib import journal
 from motion_lib.choosing import Vote, order_of
 from motion_lib.config import RunConfig
 from motion_lib.datasets import VideoDataset
 from motion_lib.descriptions import DescriptionSet
 from motion_lib.statistics import Interval, wilson_interval
-from motion_lib.storage import write_json
+from motion_lib.storage import content_hash, write_json
 
 SCALE = ("1", "2", "3", "4", "5")
 NEITHER = "neither is better"
@@ -44,7 +45,7 @@ class Task:
     """One question to a rater.
 
     Attributes:
-        id: stable name; answers are matched by it.   question: what is asked.   text: what it is asked about.
+        id: name for people who read the files.   question: what is asked.   text: what it is asked about.
         options: the possible answers.   video: to be watched, if any.   correct: index of the right option, if any.
     """
 
@@ -54,6 +55,11 @@ class Task:
     text: str = ""
     video: Path | None = None
     correct: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """By which answers are matched: it changes with everything that the rater is shown."""
+        return content_hash(self.id, self.question, self.text, self.options)
 
 
 def ratings_dir(cfg: RunConfig, what: str) -> Path:
@@ -106,24 +112,32 @@ def comparison_tasks(candidates: Mapping[str, Sequence[str]], rater: str) -> lis
     return tasks
 
 
-def votes(answers: Mapping[str, Mapping[str, int]]) -> list[Vote]:
-    """Answers to `comparison_tasks` as votes for a candidate, whatever the order it was shown in."""
+def votes(answers: Mapping[str, Mapping[str, int]], candidates: Mapping[str, Sequence[str]]) -> list[Vote]:
+    """Answers to `comparison_tasks` of these candidates as votes, whatever the order they were shown in."""
     return [
-        Vote(name, rater, None if option == 2 else order_of(name, rater)[option])
+        Vote(task.id, rater, None if option == 2 else order_of(task.id, rater)[option])
         for rater, given in answers.items()
-        for name, option in given.items()
+        for task in comparison_tasks(candidates, rater)
+        if (option := given.get(task.fingerprint)) is not None
     ]
 
 
 def write_key(tasks: Iterable[Task], folder: Path) -> Path:
-    """Keep the right options beside the answers, so that they can be counted without the videos."""
-    return write_json(folder / _KEY, {task.id: task.correct for task in tasks})
+    """Keep beside the answers what is needed to count them: {fingerprint: [task, right option]}."""
+    return write_json(folder / _KEY, {task.fingerprint: [task.id, task.correct] for task in tasks})
+
+
+def read_key(folder: Path) -> dict[str, tuple[str, int | None]]:
+    """What `write_key` kept; empty if nothing was."""
+    path = folder / _KEY
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {fingerprint: (name, correct) for fingerprint, (name, correct) in found.items()}
 
 
 def study_cell(folder: Path) -> str:
     """The outcome of a retrieval study as a table prints it."""
-    path, answers = folder / _KEY, read_answers(folder)
-    result = study_result(json.loads(path.read_text(encoding="utf-8")), answers) if path.is_file() else None
+    correct = {fingerprint: right for fingerprint, (_, right) in read_key(folder).items()}
+    result = study_result(correct, read_answers(folder))
     return result.describe() if result else NOT_COLLECTED
 
 
@@ -139,8 +153,10 @@ class Session:
             raise ValueError(f"rater {rater!r}: use letters, digits, - and _; a code is better than a name.")
         self.tasks, self.rater, self._path = list(tasks), rater, folder / f"{rater}.jsonl"
         given = read_answers(folder).get(rater, {})
-        self.answers = {task.id: given[task.id] for task in self.tasks if task.id in given}
-        self.position = next((i for i, task in enumerate(self.tasks) if task.id not in self.answers), len(self.tasks))
+        asked = {task.fingerprint for task in self.tasks}
+        self.answers = {fingerprint: option for fingerprint, option in given.items() if fingerprint in asked}
+        unanswered = (i for i, task in enumerate(self.tasks) if task.fingerprint not in self.answers)
+        self.position = next(unanswered, len(self.tasks))
 
     @property
     def current(self) -> Task | None:
@@ -152,15 +168,15 @@ class Session:
         task = self.current
         if task is None or not 0 <= option < len(task.options):
             raise ValueError(f"option {option}: {'all tasks are answered' if task is None else 'not of this task'}.")
-        entry = {"rater": self.rater, "task": task.id, "answer": option}
-        entry["time"] = datetime.now(UTC).isoformat(timespec="seconds")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self.answers[task.id] = option
+        entry = {"rater": self.rater, "task": task.id, "fingerprint": task.fingerprint, "answer": option}
+        entry |= {"text": task.options[option], "time": datetime.now(UTC).isoformat(timespec="seconds")}
+        journal.append(self._path, entry)
+        self.answers[task.fingerprint] = option
         self.position += 1
+
+    def skip(self) -> None:
+        """Go to the next task without an answer, as where a video cannot be shown."""
+        self.position = min(self.position + 1, len(self.tasks))
 
     def back(self) -> None:
         """Return to the task before; a new answer to it replaces the old one."""
@@ -168,15 +184,11 @@ class Session:
 
 
 def read_answers(folder: Path) -> dict[str, dict[str, int]]:
-    """{rater: {task: option}} of all files of a folder; the last answer counts, lines cut off by a kill do not."""
+    """{rater: {fingerprint of a task: option}} of all files of a folder; the last answer to a task counts."""
     found: dict[str, dict[str, int]] = {}
     for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            found.setdefault(entry["rater"], {})[entry["task"]] = entry["answer"]
+        for entry in journal.read(path):
+            found.setdefault(entry["rater"], {})[entry["fingerprint"]] = entry["answer"]
     return found
 
 
@@ -199,12 +211,15 @@ class LikertResult:
     raters: int
 
 
-def likert_results(answers: Mapping[str, Mapping[str, int]]) -> dict[str, LikertResult]:
-    """Per attribute, of the raters' answers to `likert_tasks`; attributes that nobody rated are absent."""
+def likert_results(answers: Mapping[str, Mapping[str, int]], names: Mapping[str, str]) -> dict[str, LikertResult]:
+    """Per attribute, of the raters' answers to `likert_tasks`; attributes that nobody rated are absent.
+
+    Args: names: {fingerprint: task id}, which ends with the attribute.
+    """
     results = {}
     for attribute in ATTRIBUTES:
-        suffix = f": {attribute}"
-        items = sorted({task for given in answers.values() for task in given if task.endswith(suffix)})
+        asked = {fingerprint for fingerprint, name in names.items() if name.endswith(f": {attribute}")}
+        items = sorted(asked & {fingerprint for given in answers.values() for fingerprint in given})
         raters = [rater for rater, given in answers.items() if any(item in given for item in items)]
         if not items:
             continue
@@ -249,7 +264,7 @@ class StudyResult:
 
 
 def study_result(correct: Mapping[str, int], answers: Mapping[str, Mapping[str, int]]) -> StudyResult | None:
-    """Of the answers to `retrieval_tasks`; None if there is none. `correct`: {task: right option}."""
+    """Of the answers to `retrieval_tasks`; None if there is none. `correct`: {fingerprint: right option}."""
     right = [option == correct[task] for given in answers.values() for task, option in given.items() if task in correct]
     raters = sum(any(task in correct for task in given) for given in answers.values())
     if not right:

@@ -81,7 +81,7 @@ def machine_table(cfg: RunConfig) -> pd.DataFrame:
         (
             "Disk for frames",
             f"{_gigabytes(_free_space(cfg.data_root))} free",
-            "less than 1 GB" if cfg.frame_cache == "cropped" else _wanted(space),
+            {"cropped": "less than 1 GB", "none": "none"}.get(cfg.frame_cache) or _wanted(space),
         ),
     ]
     return pd.DataFrame(rows, columns=["Resource", "Here", "Wanted"])

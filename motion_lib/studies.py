@@ -7,7 +7,7 @@ import pandas as pd
 
 from motion_lib.choosing import Choice, majority
 from motion_lib.config import RunConfig
-from motion_lib.descriptions import DescriptionSet, read_descriptions, write_descriptions
+from motion_lib.descriptions import DescriptionSet, read_descriptions, squeeze_key, write_descriptions
 from motion_lib.experiment import Experiment
 from motion_lib.generation import Generated, estimate, generate
 from motion_lib.inputs import AUTHORS_DESCRIPTIONS
@@ -24,6 +24,7 @@ from motion_lib.ratings import (
     likert_tasks,
     ratings_dir,
     read_answers,
+    read_key,
     retrieval_tasks,
     votes,
     write_key,
@@ -31,22 +32,30 @@ from motion_lib.ratings import (
 from motion_lib.storage import write_json
 
 
+def judged_target(cfg: RunConfig) -> str:
+    """The target whose descriptions are made or judged. Raises: ValueError if `rate_target` is none."""
+    if cfg.rate_target and cfg.rate_target not in cfg.targets:
+        raise ValueError(f"rate_target {cfg.rate_target!r}: expected one of {', '.join(cfg.targets)}.")
+    return cfg.rate_target or cfg.targets[0]
+
+
 def generated_dir(cfg: RunConfig) -> Path:
     """Where questions, answers and generated descriptions are kept."""
-    return cfg.results_dir / "generated"
+    return cfg.results_dir / "generated" / judged_target(cfg)
 
 
 # ------------------------------------------------------------------ generation
 def regenerate(experiment: Experiment) -> tuple[Generated, dict[str, Choice]]:
-    """Ask for two candidates of each class of the first target, let the model compare them, mask the chosen ones.
+    """Ask for two candidates of each class of the target, let the model compare them, mask the chosen ones.
 
-    Writes below `generated_dir`: audit.jsonl, candidates.json, <target>_object.csv and <target>_masked.csv, without the
-    classes that failed, which are listed. What people compared (`rate="comparison"`) goes before the model's opinion.
+    Writes below `generated_dir`: audit.jsonl, candidates.json, object.csv, masked.csv and origin.json (who masked),
+    without the classes that failed, which are listed. What people compared (`rate="comparison"`) goes before the
+    model's opinion.
     Raises: LanguageModelError where the server refuses.
     """
     cfg, folder = experiment.cfg, generated_dir(experiment.cfg)
     model = LanguageModel(cfg.llm, folder / "audit.jsonl", cfg.llm_base_url or None)
-    names = experiment.descriptions(cfg.targets[0], "object").class_names
+    names = experiment.descriptions(judged_target(cfg), "object").class_names
     print(estimate(names, model, seed=cfg.seed).describe())
     found = generate(names, model, seed=cfg.seed)
     write_json(folder / "candidates.json", {"model": cfg.llm, "candidates": found.candidates, "failed": found.failed})
@@ -54,17 +63,26 @@ def regenerate(experiment: Experiment) -> tuple[Generated, dict[str, Choice]]:
         print(f"no description of {name!r}: {reason}")
     if not found.candidates:
         return found, {}
-    choices = judge(found.candidates, model) | majority(votes(read_answers(ratings_dir(cfg, "comparison"))))
+    answers = read_answers(ratings_dir(cfg, f"comparison-{judged_target(cfg)}"))
+    choices = judge(found.candidates, model) | majority(votes(answers, found.candidates))
     chosen = found.chosen({name: choice.choice for name, choice in choices.items()}, cfg.llm)
-    masked = mask(chosen, mask_by_model(model), _overrides(folder), f"model {cfg.llm}")
-    for kind, texts in zip(DESCRIPTION_KINDS, (chosen, masked.descriptions), strict=True):
-        write_descriptions(texts, folder / f"{cfg.targets[0]}_{kind}.csv")
+    masked = mask(chosen, mask_by_model(model), _overrides(folder, chosen), f"model {cfg.llm}")
+    write_descriptions(chosen, folder / "object.csv")
+    write_descriptions(masked.descriptions, folder / "masked.csv")
+    write_json(folder / "origin.json", masked.origin)
     return found, choices
 
 
-def _overrides(folder: Path) -> DescriptionSet | None:
+def _overrides(folder: Path, chosen: DescriptionSet) -> DescriptionSet | None:
+    """What a person wrote, for the classes that have a description."""
     path = folder / "masked_by_hand.csv"
-    return read_descriptions(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    by_hand, known = read_descriptions(path), {squeeze_key(name) for name in chosen.class_names}
+    of = [name for name in by_hand.class_names if squeeze_key(name) in known]
+    if unused := sorted(set(by_hand.class_names) - set(of)):
+        print(f"{path.name}: not used, since there is no description: {', '.join(unused)}")
+    return by_hand.select(of) if of else None
 
 
 def candidates(cfg: RunConfig) -> dict[str, list[str]]:
@@ -90,8 +108,8 @@ def masking_agreement(cfg: RunConfig) -> tuple[pd.DataFrame, pd.DataFrame] | Non
             "Descriptions": label,
             "Class": c.class_name,
             "Both": _words(c.both),
-            "Rule": _words(c.ours),
-            "Authors": _words(c.theirs),
+            "Rule alone": _words(c.ours),
+            "Authors alone": _words(c.theirs),
         }
         for label, cells in found.items()
         for c in cells
@@ -107,23 +125,27 @@ def _words(words: tuple[str, ...]) -> str:
 def rating_session(experiment: Experiment) -> Session:
     """The tasks that `rate` and `rater` of the configuration ask for, where this rater left them."""
     cfg = experiment.cfg
+    target = judged_target(cfg)
     if cfg.rate == "comparison":
-        return Session(comparison_tasks(candidates(cfg), cfg.rater), ratings_dir(cfg, "comparison"), cfg.rater)
-    target = cfg.targets[0]
-    if cfg.rate == "likert":
         return Session(
-            likert_tasks(experiment.descriptions(target, "object")), ratings_dir(cfg, f"likert-{target}"), cfg.rater
+            comparison_tasks(candidates(cfg), cfg.rater), ratings_dir(cfg, f"comparison-{target}"), cfg.rater
         )
     kind = "masked" if cfg.rate == "retrieval_masked" else "object"
-    tasks = retrieval_tasks(experiment.dataset(target, cfg.target_subset), experiment.descriptions(target, kind))
-    folder = ratings_dir(cfg, f"retrieval-{target}-{kind}")
+    descriptions = experiment.descriptions(target, kind)
+    if cfg.rate == "likert":
+        tasks, folder = likert_tasks(descriptions), ratings_dir(cfg, f"likert-{target}")
+    else:
+        tasks = retrieval_tasks(experiment.dataset(target, cfg.target_subset), descriptions)
+        folder = ratings_dir(cfg, f"retrieval-{target}-{kind}")
     write_key(tasks, folder)
     return Session(tasks, folder, cfg.rater)
 
 
 def likert_table(cfg: RunConfig) -> pd.DataFrame:
     """Table 1: as reported, and as rated here; "not collected" where nobody rated."""
-    measured = likert_results(read_answers(ratings_dir(cfg, f"likert-{cfg.targets[0]}")))
+    folder = ratings_dir(cfg, f"likert-{judged_target(cfg)}")
+    names = {fingerprint: name for fingerprint, (name, _) in read_key(folder).items()}
+    measured = likert_results(read_answers(folder), names)
     rows = []
     for name, reported in REPORTED_LIKERT.items():
         row = {

@@ -16,6 +16,10 @@ class DownloadError(RuntimeError):
     """A file that could not be fetched; the message says why and what to do."""
 
 
+class NoTransfer(DownloadError):
+    """No bytes, or not all: there may be no network."""
+
+
 class ResumingDownloader:
     """For pooch: keeps what has arrived beside the target, and asks the server only for the rest.
 
@@ -34,6 +38,9 @@ class ResumingDownloader:
             headers["Range"] = f"bytes={have}-"
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_SEC) as answer:
             if answer.status_code == requests.codes.requested_range_not_satisfiable:
+                if answer.headers.get("Content-Range") == f"bytes */{have}":  # it was whole, and not yet in place
+                    shutil.move(self._part, output_file)
+                    return
                 self._part.unlink()  # longer than the file is now: another file
                 raise requests.ConnectionError("the part that was there did not fit the file; it is fetched anew")
             answer.raise_for_status()
@@ -72,7 +79,7 @@ def fetch(url: str, target: Path, sha256: str = "", progress: bool = False) -> P
         raise DownloadError(f"{url}: the server answers {error.response.status_code}; is the address right?") from error
     except requests.RequestException as error:
         reason = type(error).__name__ if isinstance(error, requests.ConnectionError) and not str(error) else error
-        raise DownloadError(
+        raise NoTransfer(
             f"{url}: no transfer after {ATTEMPTS} attempts ({str(reason).partition(chr(10))[0][:200]}). "
             "Is there a network? What has arrived is kept; start it again to go on."
         ) from error

@@ -17,7 +17,7 @@ def answer_of(body):
 class Stub:
     """An OpenAI-compatible server; `plan(body, n)` says what happens to the n-th request.
 
-    It returns text (an answer), ("status", code), "drop", "garbage", "html" or "nothing".
+    It returns text (an answer), ("refusal", text), ("status", code), "drop", "garbage", "html" or "nothing".
     Attributes: log: (seed, prompt, outcome) of each request; `answered` counts answers that were sent whole.
     """
 
@@ -45,7 +45,8 @@ def serving(plan=lambda body, n: answer_of(body)):
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
             status, kind, content = 200, "application/json", None
-            if isinstance(outcome, tuple):
+            refusal = outcome[1] if isinstance(outcome, tuple) and outcome[0] == "refusal" else None
+            if isinstance(outcome, tuple) and not refusal:
                 status = outcome[1]
                 content = {"error": {"message": f"refused for {self.headers['Authorization']}", "type": "stub"}}
             elif outcome == "garbage":
@@ -53,14 +54,18 @@ def serving(plan=lambda body, n: answer_of(body)):
             elif outcome == "html":
                 kind, content = "text/html", "<html>gateway</html>"
             else:
-                text = "" if outcome == "nothing" else outcome
+                text = None if refusal else "" if outcome == "nothing" else outcome
                 content = {
                     "id": f"stub-{number}",
                     "object": "chat.completion",
                     "created": 0,
                     "model": "stub-model",
                     "choices": [
-                        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+                        {
+                            "index": 0,
+                            "finish_reason": "stop",
+                            "message": {"role": "assistant", "content": text, "refusal": refusal},
+                        }
                     ],
                     "usage": {"prompt_tokens": 50, "completion_tokens": 20, "total_tokens": 70},
                 }

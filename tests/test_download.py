@@ -44,8 +44,11 @@ def serving(files, **options):
             content = server.files.get(self.path)
             if content is None:
                 self.send_error(404)
-            elif first > len(content):
-                self.send_error(416)
+            elif first >= len(content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
             else:
                 self.send_response(206 if first else 200)
                 self.send_header("Content-Length", str(len(content) - first))
@@ -131,6 +134,15 @@ def test_a_part_of_another_file_is_thrown_away(tmp_path):
     assert litter(tmp_path) == ["file.bin"]
 
 
+def test_a_part_that_is_whole_is_taken(tmp_path):
+    """Killed after the last byte, before it was put in place."""
+    (tmp_path / ".file.bin.part").write_bytes(CONTENT)
+    with serving({"/file.bin": CONTENT}) as server:
+        target = fetch(f"{server.base}/file.bin", tmp_path / "file.bin", sha256(CONTENT))
+    assert target.read_bytes() == CONTENT
+    assert server.asked == [("/file.bin", len(CONTENT))]
+
+
 def test_a_wrong_checksum_leaves_nothing(tmp_path):
     with (
         serving({"/file.bin": b"<html>please log in</html>"}) as server,
@@ -199,6 +211,14 @@ def test_one_bad_file_does_not_keep_the_others_away(tmp_path, two_files):
         (problem,) = download.download(tmp_path, server.base)
     assert "another SHA-256" in problem
     assert litter(tmp_path) == ["one.csv"]
+
+
+def test_a_first_file_that_is_not_there_does_not_stop_the_others(tmp_path, two_files):
+    del two_files["/some/where/c0ffee/a/one.csv"]
+    with serving(two_files) as server:
+        (problem,) = download.download(tmp_path, server.base)
+    assert "404" in problem
+    assert litter(tmp_path) == ["two.txt"]
 
 
 def test_without_a_network_it_stops_at_the_first_file(tmp_path, two_files):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 
 import pytest
 from stub_server import answer_of, serving
@@ -73,6 +74,9 @@ def test_answers_are_cleaned(answer, text):
         ("I'm sorry, but I cannot help with that.", "refused"),
         ("I\u2019m sorry, but no.", "refused"),
         ("As an AI language model, I do not move.", "refused"),
+        ("I apologize, but that is not possible.", "refused"),
+        ("I won't provide this description.", "refused"),
+        ("My apologies, this is against policy.", "refused"),
         ("swinging an arm " * 40, "longer than CLIP's 77 tokens: 120 words"),
     ],
 )
@@ -224,15 +228,47 @@ def test_a_killed_run_resumes_without_paying_twice(tmp_path):
 
 def test_a_line_that_a_kill_cut_off_is_passed_over(tmp_path):
     path = tmp_path / "audit.jsonl"
-    one, two = Question("one", "m", 1.0, 0), Question("two", "m", 1.0, 0)
+    one, two = (Question(prompt, "m", "http://server", 1.0, 0) for prompt in ("one", "two"))
     Audit(path).add(one, "first", None)
     with path.open("ab") as file:
         file.write(b'{"key": "half a li')
     audit = Audit(path)
-    assert (audit.answer(one.key), audit.answer(two.key)) == ("first", None)
+    assert (audit.answer(one.key)["answer"], audit.answer(two.key)) == ("first", None)
     audit.add(two, "second", None)
-    assert Audit(path).answer(two.key) == "second"
+    assert Audit(path).answer(two.key)["answer"] == "second"
     assert len(Audit(path).entries()) == 2
+
+
+def test_an_answer_with_odd_line_ends_is_kept_whole(tmp_path):
+    """Unicode has line separators that JSON leaves as they are."""
+    question = Question("one", "m", "http://server", 1.0, 0)
+    Audit(tmp_path / "audit.jsonl").add(question, "doing a\u2028wave\u0085now", None)
+    assert Audit(tmp_path / "audit.jsonl").answer(question.key)["answer"] == "doing a\u2028wave\u0085now"
+
+
+def test_answers_of_one_server_are_not_anothers(tmp_path):
+    with serving(lambda body, number: "first server.") as one, serving(lambda body, number: "second server.") as two:
+        assert [model_of(stub, tmp_path).ask("action x.") for stub in (one, two)] == ["first server.", "second server."]
+
+
+def test_openais_server_is_not_taken_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert LanguageModel("gpt-4", tmp_path / "audit.jsonl").server == "https://api.openai.com/v1"
+
+
+def test_a_traceback_holds_no_key(tmp_path):
+    with serving(lambda body, number: ("status", 401)) as stub, pytest.raises(LanguageModelError) as caught:
+        model_of(stub, tmp_path).ask("action x.")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_outright_refusal_is_none_of_the_descriptions(tmp_path):
+    with serving(lambda body, number: ("refusal", "This cannot be done.")) as stub:
+        model = model_of(stub, tmp_path)
+        for _ in range(2):  # the second time from the file
+            with pytest.raises(NoAnswer, match=r"refused: This cannot be done\."):
+                model.ask("action x.")
+        assert len(stub.log) == 1
 
 
 def test_the_file_only_grows(tmp_path):
@@ -245,10 +281,10 @@ def test_the_file_only_grows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"prompt": "b"}, {"model": "n"}, {"temperature": 0.0}, {"seed": 1}, {"max_tokens": 9}]
+    "change", [{"prompt": "b"}, {"model": "n"}, {"server": "t"}, {"temperature": 0.0}, {"seed": 1}, {"max_tokens": 9}]
 )
 def test_every_part_of_a_question_is_part_of_its_address(change):
-    base = {"prompt": "a", "model": "m", "temperature": 1.0, "seed": 0}
+    base = {"prompt": "a", "model": "m", "server": "s", "temperature": 1.0, "seed": 0}
     assert Question(**base).key == Question(**base).key
     assert Question(**{**base, **change}).key != Question(**base).key
 
@@ -293,6 +329,15 @@ def test_a_judge_that_prefers_a_sentence_is_believed_and_one_that_prefers_a_plac
     assert (choices["archery"].choice, choices["archery"].votes, choices["archery"].tied) == (0, (1, 1, 0), True)
     assert choices["golf"].votes == (0, 0, 2)
     assert choices["golf"].by == "model stub-model"
+
+
+def test_an_answer_in_one_order_alone_is_a_tie(tmp_path):
+    def plan(body, number):
+        return "A" if "A: sitting." in body["messages"][0]["content"] else "Both are good."
+
+    with serving(plan) as stub:
+        (choice,) = judge({"rowing": ("pulling back.", "sitting.")}, model_of(stub, tmp_path)).values()
+    assert (choice.tied, choice.votes) == (True, (0, 1, 1))
 
 
 def test_a_judge_that_gives_no_answer_decides_nothing(tmp_path):

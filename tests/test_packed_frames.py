@@ -17,7 +17,7 @@ import simplejpeg
 import tiny
 
 from motion_lib import frame_packing, packed_frames
-from motion_lib.datasets import VideoDataset, VideoItem
+from motion_lib.datasets import VideoDataset, VideoItem, open_dataset
 from motion_lib.frame_packing import pack
 from motion_lib.frames import open_clips
 from motion_lib.loading import training_batches
@@ -209,6 +209,37 @@ def test_videos_that_arrive_later_touch_only_their_own_shards(dataset, tmp_path,
     assert open_clips(early, PREPROCESS, tmp_path, "packed").video_ids == [item.video_id for item in early.items]
 
 
+def test_another_folder_with_the_same_names_is_another_cache(videos, tmp_path):
+    """Names of one's own data do not say which video it is."""
+    shown_of = {}
+    for folder, source in (("one", videos[0]), ("two", videos[3])):
+        (tmp_path / folder / "wave").mkdir(parents=True)
+        shutil.copyfile(source, tmp_path / folder / "wave" / "clip.mp4")
+        clips = open_clips(open_dataset("folder", tmp_path / folder), PREPROCESS, tmp_path / "cache", "packed")
+        shown_of[folder] = shown(clips[0].transpose(0, 2, 3, 1))
+    assert shown_of == {"one": [0, 25, 50, 75], "two": [0, 10, 20, 30]}
+
+
+def test_other_splits_are_other_caches(dataset, tmp_path):
+    assert cache_folder(tmp_path, replace(dataset, split=2), PACKING) != cache_folder(tmp_path, dataset, PACKING)
+
+
+def test_without_locks_two_writers_do_not_disturb_each_other(dataset, tmp_path, monkeypatch):
+    """As on some network file systems: what another process is writing must not be taken for litter."""
+
+    def no_locks(*arguments):
+        raise OSError("no locks here")
+
+    monkeypatch.setattr(frame_packing.fcntl, "flock", no_locks)
+    folder = cache_folder(tmp_path, dataset, PACKING)
+    folder.mkdir(parents=True)
+    (shard, *_) = shards_of(dataset, folder)
+    others = folder / f".{shard.base.name}.jpegs.other.jpegs"
+    others.write_bytes(b"half a shard")
+    assert pack(dataset, PACKING, tmp_path).videos == 6
+    assert others.is_file()
+
+
 def test_two_videos_of_one_name_are_refused(dataset, tmp_path):
     same = replace(dataset, items=tuple(replace(item, video_id="clip") for item in dataset.items))
     with pytest.raises(ValueError, match="same video_id"):
@@ -259,7 +290,9 @@ def test_a_shard_that_another_process_writes_is_waited_for(dataset, tmp_path, sm
 
     monkeypatch.setattr(frame_packing.time, "sleep", other_finishes)
     monkeypatch.setattr(
-        frame_packing, "_write_shard", lambda shard, *rest: (written.append(shard.base.name), original(shard, *rest))
+        frame_packing,
+        "_write_shard",
+        lambda shard, *rest, **how: (written.append(shard.base.name), original(shard, *rest, **how)),
     )
     assert pack(dataset, PACKING, tmp_path / "here").videos == 6
     assert held.base.name not in written
