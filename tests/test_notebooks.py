@@ -248,9 +248,12 @@ def test_reproduce_shows_the_list_and_stops(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_every_notebook_runs_with_the_papers_profile_on_the_official_layouts(smoke, paper_data, tmp_path, capsys):
     """mp4 and AVI in the layouts of the three data sets, and a small CLIP where ViT-B/16 belongs."""
+    for path in (*paper_data.glob("*/*/*/*_c02.avi"), *paper_data.glob("hmdb51/videos/*/*_1.avi")):
+        path.unlink()  # half of the targets: missing videos are normal, and must be counted
     values = {
         "backbone": smoke.backbone,
         "baselines": "retrained",
+        "max_missing": 0.6,
         "epochs": 2,
         "warmup_epochs": 1,
         "num_frames": 2,
@@ -266,7 +269,8 @@ def test_every_notebook_runs_with_the_papers_profile_on_the_official_layouts(smo
     records = [json.loads(path.read_text(encoding="utf-8")) for path in (results / "records").glob("*.json")]
     assert {record["dataset"] for record in records} == {"ucf101", "hmdb51"}
     assert {record["method"] for record in records} >= {"clip", "xclip", "text4vis", "vificlip", "names", "motion"}
-    assert all(record["n_expected"] > 0 and not record["failed"] and not record["missing"] for record in records)
+    assert all(record["n_decoded"] + len(record["missing"]) == record["n_expected"] for record in records)
+    assert all(record["n_decoded"] > 0 and record["missing"] and not record["failed"] for record in records)
     for number in range(2, 8):
         assert (results / "tables" / f"table{number}.md").is_file()
 
