@@ -77,7 +77,8 @@ def generation_figure(experiment: Experiment, classes: int) -> Figure:
     for _, name in examples:
         named, masked = (sets[kind].select([name]) for kind in DESCRIPTION_KINDS)
         asked = prompt_of(named.class_names[0]).rpartition(". ")[2]
-        captions.append(f"Prompt: … {asked}\nDescription: {named.texts[0]}\nObjects masked: {masked.texts[0]}")
+        prompt = "Prompt (not sent: the texts are the miniature's own)" if experiment.miniature else "Prompt"
+        captions.append(f"{prompt}: … {asked}\nDescription: {named.texts[0]}\nObjects masked: {masked.texts[0]}")
     return contact_sheet([clip for clip, _ in examples], captions)
 
 

@@ -163,9 +163,10 @@ FOUNDATIONS = {
     "models": {"clip_loading", "heads", "preprocessing"},
     "config": {"storage"},
     "datasets": {"video", "frames", "descriptions", "storage"},
-    "ratings": {"choosing", "config", "datasets", "descriptions", "statistics", "storage"},
+    "ratings": {"choosing", "config", "datasets", "descriptions", "journal", "statistics", "storage"},
     "generation": {"clip_loading", "descriptions", "language_model", "storage"},
-    "language_model": {"storage"},
+    "language_model": {"journal", "storage"},
+    "journal": set(),
     "choosing": {"storage"},
     "transfer": set(),
 }

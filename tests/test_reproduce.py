@@ -278,7 +278,9 @@ def test_interrupt_keeps_finished_notebooks_and_ends_the_kernel(folder, tmp_path
     write_notebook(folder, "02_done", "1")
     write_notebook(folder, "03_waits", "import os, time\nprint('pid', os.getpid(), flush=True)\ntime.sleep(120)")
     command = [sys.executable, "-m", "motion_lib.reproduce", "--notebooks", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    # Tests that are run in the background ignore SIGINT, and so would what they start.
+    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **heed) as process:
         pid = next(int(match[1]) for line in process.stdout if (match := re.search(r"\| pid (\d+)", line)))
         process.send_signal(signal.SIGINT)
         log, _ = process.communicate(timeout=60)
