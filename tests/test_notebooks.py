@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from IPython.display import display
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from stub_server import serving
 
 from motion_lib import inputs, reproduce
 from motion_lib.config import PROFILES_DIR, REPOSITORY
@@ -207,9 +209,9 @@ def test_no_file_of_the_results_names_a_local_folder(executed, smoke_dir):
 # --- how they stop --------------------------------------------------------------------------------
 
 
-def cells_until_it_stops(path: Path, **parameters: object) -> None:
+def cells_until_it_stops(path: Path, show: Callable[[object], None] = display, **parameters: object) -> None:
     """Run a notebook's cells in this process, with parameters put in as papermill does."""
-    namespace: dict[str, object] = {"__name__": "__main__", "display": display}
+    namespace: dict[str, object] = {"__name__": "__main__", "display": show}
     for number, source in enumerate(code_of(read(path))):
         exec(compile(source, f"{path.stem}, cell {number}", "exec"), namespace)
         if number == 0:
@@ -273,6 +275,23 @@ def test_every_notebook_runs_with_the_papers_profile_on_the_official_layouts(smo
     assert all(record["missing"] for record in records if record["dataset"] == "ucf101")
     for number in range(2, 8):
         assert (results / "tables" / f"table{number}.md").is_file()
+
+
+@pytest.mark.slow
+def test_01_generates_and_opens_a_page_when_asked(smoke, tmp_path, monkeypatch):
+    """With a key, a server and a rater: what a user gets by setting three parameters."""
+    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    (path,) = (notebook for notebook in NOTEBOOKS if notebook.stem.startswith("01"))
+    shown = []
+    with serving(lambda body, number: f"swinging both arms, way {body['seed']}.") as stub:
+        asked = {"regenerate": True, "llm": "stub-model", "llm_base_url": stub.url, "rate": "likert", "rater": "ann"}
+        cells_until_it_stops(path, shown.append, **SMOKE, **asked)
+    assert "model stub-model" in shown[0]["Decided by"].tolist()
+    page = shown[-1]
+    assert page.task["question"].startswith("The description is as short")
+    (written,) = tmp_path.rglob("object.csv")
+    assert len(written.read_text(encoding="utf-8").splitlines()) == page.task["total"] / 5
 
 
 def papermill(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
