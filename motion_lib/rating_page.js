@@ -48,7 +48,8 @@ function render({ model, el }) {
     bar.max = now.total;
     bar.value = now.position;
     page.append(bar, element("span", "count", `${now.position} of ${now.total} answered, rater ${now.rater}`));
-    const back = element("button", "back", "back (Backspace)");
+    // Beside a search field Backspace erases what was typed.
+    const back = element("button", "back", now.options.length > 9 ? "back" : "back (Backspace)");
     back.onclick = () => send({ back: true });
     if (now.done) {
       page.append(element("p", "question", "All answered. Thank you."), back);
