@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _SCHEMAS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -33,7 +33,7 @@ with warnings.catch_warnings():
     # clip-anytorch 2.6.0 imports pkg_resources; pinning setuptools below 81 keeps it, deprecated.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
     import clip
-    from clip.model import CLIP, ModifiedResNet, QuickGELU, ResidualAttentionBlock
+    from clip.model import CLIP, ModifiedResNet, QuickGELU, ResidualAttentionBlock, VisionTransformer
 
 __all__ = [
     "CLIP",
@@ -41,10 +41,10 @@ __all__ = [
     "ModifiedResNet",
     "QuickGELU",
     "ResidualAttentionBlock",
+    "VisionTransformer",
     "build_clip",
     "embed_dim",
     "encode_text",
-    "freeze",
     "load_clip",
     "tokenize",
     "transformer_heads",
@@ -139,8 +139,3 @@ def embed_dim(model: CLIP) -> int:
 def transformer_heads(model: CLIP) -> int:
     """Attention heads of the text tower; Text4Vis's temporal header uses the same number."""
     return model.transformer.resblocks[0].attn.num_heads
-
-
-def freeze(module: nn.Module) -> nn.Module:
-    """Take a module out of training: no gradients, evaluation mode."""
-    return module.eval().requires_grad_(False)

@@ -5,6 +5,7 @@ reads them. A name that no parameter has is an error here, since papermill only 
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
@@ -34,6 +35,13 @@ _NOT_IDENTITY = (
     "rate",
     "rate_target",
     "rater",
+    "devices",
+    "at_once",
+    "checkpoint_minutes",
+    "recompute",
+    "compiled",
+    "tensorboard",
+    "validate",
 )
 
 
@@ -44,7 +52,14 @@ class RunConfig:
     profile: str
     seed: int  # of fine-tuning: order, frames, mirroring, fresh weights
     device: str  # "auto", "cpu", "cuda", "cuda:1", ...
-    num_workers: int  # loader processes; 0 decodes in the notebook's own
+    num_workers: int  # loader processes of each device; 0 decodes in the notebook's own
+    devices: int  # that train together on this machine, started by torchrun; 1 trains in the notebook
+    at_once: int  # clips that go through the model together on one device; 0: its share of a batch
+    checkpoint_minutes: float  # most work that an interruption loses
+    recompute: bool  # activation checkpointing: less memory, a third more work
+    compiled: bool  # torch.compile the training step
+    tensorboard: bool  # event files beside metrics.jsonl
+    validate: tuple[str, ...]  # methods whose epochs are all scored while they train; nothing is chosen by it
     world_seed: int  # miniature only: classes, clips and the tiny CLIP
     source_clips: int  # miniature only: clips per source class
     target_clips: int  # miniature only: clips per target class
@@ -67,6 +82,8 @@ class RunConfig:
     clip_ratio_reading: str  # "learning_rate" or "gradient_norm"
     warmup_epochs: float
     weight_decay: float
+    augmentation: str  # "text4vis", "multi_scale", "flip" or "none"; the first two need whole frames
+    precision: str  # "fp32" or "bf16" (mixed) in training; encoding is always float32
     logit_scale: float | None  # exp(logit_scale) at the start of fine-tuning; null keeps CLIP's
     bootstrap_resamples: int
     regenerate: bool  # ask a language model for descriptions of the first target's classes
@@ -163,6 +180,8 @@ _TYPE_WORDS = {
 _CHOICES = {
     "baselines": ("retrained", "official"),
     "clip_ratio_reading": ("learning_rate", "gradient_norm"),
+    "augmentation": ("text4vis", "multi_scale", "flip", "none"),
+    "precision": ("fp32", "bf16"),
     "frame_cache": ("cropped", "packed", "none"),
     "target_subset": ("test", "all"),
     "rate": ("", "likert", "retrieval", "retrieval_masked", "comparison"),
@@ -184,6 +203,26 @@ def check_names(names: Iterable[str]) -> None:
             problems.append(f"{name!r}" + (f" (did you mean {' or '.join(near)}?)" if near else ""))
     if problems:
         raise ValueError(f"unknown parameter {', '.join(problems)}. The parameters are: {', '.join(known)}.")
+
+
+def parse_overrides(pairs: list[list[str]]) -> dict[str, object]:
+    """`-p name value` pairs as Python values; names are checked, types later by RunConfig."""
+    names = [name for name, _ in pairs]
+    check_names(names)
+    if "profile" in names:
+        raise ValueError("choose the profile by --profile, not by -p.")
+    if len(set(names)) < len(names):
+        raise ValueError("give each parameter once.")
+    return {name: _parse_value(text) for name, text in pairs}
+
+
+def _parse_value(text: str) -> object:
+    if re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", text):
+        return float(text)  # YAML 1.1 takes 5e-5 for text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _directory(variable: str, default: str) -> Path:

@@ -4,23 +4,26 @@ This is the layer that notebooks call. Everything it makes is kept under the run
 or the data root and named by what went into it, so that doing a thing twice costs nothing.
 """
 
+from contextlib import nullcontext
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 
 from motion_lib import (
+    augmentation,
     clip_loading,
     evaluation,
     frames,
     heads,
+    image_tower,
     inputs,
     loading,
     models,
     preprocessing,
-    training,
     video,
     xclip,
 )
@@ -41,10 +44,24 @@ from motion_lib.models import FrameEncoder, PrototypeClassifier
 from motion_lib.official import RELEASES, Release, load_official
 from motion_lib.records import Measurement, Weights, write_record
 from motion_lib.storage import content_hash, file_sha256
-from motion_lib.training import History, Recipe
+from motion_lib.training import Execution, History, Recipe, fine_tune, loop, recipe
+from motion_lib.training.launch import launch, launched_by_torchrun
 
 # Code that decides what a training run gives, besides its parameters.
-_TRAINED_BY = (training, heads, models, loading, preprocessing, video, frames, clip_loading, xclip)
+_TRAINED_BY = (
+    recipe,
+    loop,
+    augmentation,
+    heads,
+    models,
+    image_tower,
+    loading,
+    preprocessing,
+    video,
+    frames,
+    clip_loading,
+    xclip,
+)
 
 
 class Experiment:
@@ -133,8 +150,22 @@ class Experiment:
             clip_ratio_reading=cfg.clip_ratio_reading,
             warmup_epochs=cfg.warmup_epochs,
             weight_decay=cfg.weight_decay,
+            augmentation=cfg.augmentation,
+            precision=cfg.precision,
             logit_scale=cfg.logit_scale,
             seed=cfg.seed,
+        )
+
+    def execution(self) -> Execution:
+        """How this configuration trains, which changes no number."""
+        cfg = self.cfg
+        return Execution(
+            num_workers=cfg.num_workers,
+            at_once=cfg.at_once or None,
+            checkpoint_minutes=cfg.checkpoint_minutes,
+            recompute=cfg.recompute,
+            compiled=cfg.compiled,
+            tensorboard=cfg.tensorboard,
         )
 
     def training_texts(self, method: Method) -> DescriptionSet:
@@ -181,22 +212,48 @@ class Experiment:
         identity = content_hash(asdict(self.recipe()), scheme, texts.sha256, backbone, world, preprocess, *_TRAINED_BY)
         return self.cfg.results_dir / "runs" / f"{method.key}-seed{self.cfg.seed}-{identity}"
 
-    def train(self, key: str) -> History:
+    def train(self, key: str, fabric: Fabric | None = None) -> History:
         """Fine-tune a method on the source data set, or read the finished run; methods that are not
-        trained here give an empty history."""
+        trained here give an empty history.
+
+        With several `devices` the training is a process group of its own, started by torchrun; `fabric` is
+        what a member of that group brings. Raises: as `fine_tune`; RuntimeError if the group fails.
+        """
         method = get_method(key)
+        run_dir = self.run_dir(method)
         if not self.trains(key):
-            return History(self.run_dir(method))
+            return History(run_dir)
         model = self.load(method)
-        clips = self.clips(self.cfg.source, "train", model)
-        return training.fine_tune(
+        if fabric is not None:
+            model = model.to(fabric.device)
+        with fabric.rank_zero_first() if fabric else nullcontext():
+            clips = self.clips(self.cfg.source, "train", model)  # fills the frame cache, by one process
+        if self.cfg.devices > 1 and not launched_by_torchrun():
+            launch(self.cfg, key, run_dir)
+        return fine_tune(
             model,
             clips,
             self.training_texts(method),
             self.recipe(),
-            self.run_dir(method),
-            self.cfg.num_workers,
+            run_dir,
+            self.execution(),
+            partial(self._validate, method, model, run_dir) if key in self.cfg.validate else None,
+            fabric,
         )
+
+    def _validate(self, method: Method, model: PrototypeClassifier, run_dir: Path, epoch: int) -> dict[str, float]:
+        """Top-1 of the held-out source clips and of every target's description sets after an epoch.
+
+        The features are kept, so that measuring the same weights later encodes nothing again.
+        """
+        weights = self._weights(method, History(run_dir).checkpoint(epoch))
+        source = self.encode(method, model, weights, self.cfg.source, "val")
+        measured = {"source": score(model, source, self.training_texts(method)).accuracy()}
+        for target in self.cfg.targets:
+            videos = self.encode(method, model, weights, target, self.cfg.target_subset)
+            for kind in DESCRIPTION_KINDS:
+                measured[f"{target}/{kind}"] = score(model, videos, self.descriptions(target, kind)).accuracy()
+        return measured
 
     # -------------------------------------------------------------- results
     def checkpoint(self, key: str, epoch: int | None = None) -> Path | None:
@@ -282,8 +339,18 @@ class Experiment:
         return zero_shot_knowledge(self.vanilla, videos, self.world.hmdb, self.cfg.world_seed)
 
     def source_validation(self, key: str, epoch: int | None = None) -> RetrievalResult:
-        """Held-out source clips against the texts that the method was trained with."""
+        """Held-out source clips against the texts that the method was trained with; writes a record where these
+        are descriptions."""
         method, checkpoint = get_method(key), self.checkpoint(key, epoch)
         model, weights = self.load(method, checkpoint), self._weights(method, checkpoint)
-        texts = self.training_texts(method) if method.trained else self.descriptions(self.cfg.source, "object")
-        return score(model, self.encode(method, model, weights, self.cfg.source, "val"), texts)
+        named = self.descriptions(self.cfg.source, "object")
+        texts = self.training_texts(method) if method.trained else named
+        videos = self.encode(method, model, weights, self.cfg.source, "val")
+        result = score(model, videos, texts)
+        if texts.sha256 == named.sha256:
+            data = self.data_root.name if self.miniature else ""
+            measured = Measurement(
+                method, self.cfg.source, "object", epoch, result, texts, videos.wall_time_sec, weights, data, "val"
+            )
+            write_record(self.cfg, measured, model.preprocess)
+        return result

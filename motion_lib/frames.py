@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -27,10 +27,15 @@ CACHES = ("none", "cropped", "packed")
 
 
 class FrameSource(Protocol):
-    """Where the frames of the videos of a data set come from."""
+    """Where the frames of the videos of a data set come from.
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
-        """(T, S, S, 3) uint8 of video `index`; `choose` maps its frame count to indices."""
+    Attributes: whole_frames: whether it has what a centre crop leaves out.
+    """
+
+    whole_frames: bool
+
+    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
+        """(T, S, S, 3) uint8 of video `index`, or (T, H, W, 3) if `whole`; `choose` maps its frame count to indices."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,14 @@ class DecodedVideos:
 
     paths: tuple[Path, ...]
     preprocess: Preprocess
+    whole_frames: ClassVar[bool] = True
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
+    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
         """See FrameSource. Raises: VideoReadError."""
-        return resize_and_crop(read_clip(self.paths[index], choose), self.preprocess)
+        frames = read_clip(self.paths[index], choose)
+        if whole:
+            return preprocessing.resize(frames, self.preprocess.short_side, self.preprocess.interpolation)
+        return resize_and_crop(frames, self.preprocess)
 
 
 class CroppedFrames:
@@ -50,6 +59,8 @@ class CroppedFrames:
 
     Attributes: offsets: (N + 1,) first frame of each video.
     """
+
+    whole_frames = False
 
     def __init__(self, path: Path, offsets: np.ndarray):
         self._path, self.offsets = path, offsets
@@ -63,8 +74,10 @@ class CroppedFrames:
         """Without the mapping, which would travel to a worker process frame by frame."""
         return {"_path": self._path, "offsets": self.offsets}
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
-        """See FrameSource."""
+    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
+        """See FrameSource. Raises: ValueError for whole frames, which are not kept."""
+        if whole:
+            raise ValueError(f"{self._path.name} keeps the centre of each frame only.")
         first, last = self.offsets[index : index + 2]
         return self.frames[first + choose(int(last - first))]
 
@@ -96,13 +109,13 @@ class Clips:
         """(T, 3, S, S) uint8 of video `index`, sampled as for testing."""
         return self.sample(index, None)
 
-    def sample(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
-        """(T, 3, S, S) uint8; `rng` draws frames as for training."""
+    def sample(self, index: int, rng: np.random.Generator | None, whole: bool = False) -> np.ndarray:
+        """(T, 3, S, S) uint8, or (T, 3, H, W) if `whole`; `rng` draws frames as for training."""
 
         def choose(n: int) -> np.ndarray:
             return sample_indices(n, self.preprocess.num_frames, self.preprocess.sampling, rng)
 
-        return self.source.read(index, choose).transpose(0, 3, 1, 2)
+        return self.source.read(index, choose, whole).transpose(0, 3, 1, 2)
 
 
 def clips_for(dataset: VideoDataset | Clips, preprocess: Preprocess) -> Clips:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from motion_lib import clip_loading
 from motion_lib.heads import build_head
+from motion_lib.image_tower import encode_images
 from motion_lib.preprocessing import Preprocess
 
 
@@ -44,7 +45,11 @@ class PrototypeClassifier(nn.Module):
         clip_model: both towers.   preprocess: of the model.
         head: "mean" (the paper's method) or "temporal" (6-layer header, Tables 4 and 5).
         train_text: False keeps the text tower frozen, the paper's choice; True is ViFi-CLIP's.
+
+    Attributes: recompute: activation checkpointing of the image tower in training, off unless set.
     """
+
+    recompute = False
 
     def __init__(
         self,
@@ -78,9 +83,7 @@ class PrototypeClassifier(nn.Module):
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """(B, T, 3, S, S) float -> (B, T, D) frame embeddings, not unit length."""
-        batch, length = frames.shape[:2]
-        flat = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        return self.clip.visual(flat).unflatten(0, (batch, length))
+        return encode_images(self.clip.visual, frames.flatten(0, 1), self.recompute).unflatten(0, frames.shape[:2])
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """(B, T, 3, S, S) float -> (B, D) video features, not unit length."""
@@ -88,7 +91,10 @@ class PrototypeClassifier(nn.Module):
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """K sentences -> (K, D), not unit length; carries a gradient only if the text tower is trained."""
-        tokens = clip_loading.tokenize(list(texts)).to(self.device)
+        return self.encode_tokens(clip_loading.tokenize(list(texts)).to(self.device))
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """(K, 77) token ids on the model's device -> (K, D), as `encode_text`."""
         with nullcontext() if self.train_text else torch.no_grad():
             return clip_loading.encode_text(self.clip, tokens)
 

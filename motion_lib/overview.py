@@ -1,6 +1,7 @@
 """The tables and figures of the notebooks, made from an experiment or from its records."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,15 +11,19 @@ from matplotlib.figure import Figure
 from motion_lib import descriptions as texts
 from motion_lib.config import RunConfig
 from motion_lib.datasets import open_dataset
+from motion_lib.descriptions import DescriptionSet
 from motion_lib.diagrams import caption_table, contact_sheet
 from motion_lib.evaluation import RetrievalResult, VideoFeatures, score
 from motion_lib.experiment import Experiment
 from motion_lib.generation import prompt_of
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS, TEMPORAL_METHODS
+from motion_lib.models import PrototypeClassifier
 from motion_lib.paper import REPORTED_RETRIEVAL, REPORTED_STATISTICS
 from motion_lib.plots import bar_figure, epoch_figure, retrieval_figure
-from motion_lib.statistics import grim_consistent
+from motion_lib.statistics import grim_consistent, mean_interval
 from motion_lib.tables import DATASET_LABEL, KIND_LABEL, PAPER_DATASET, chance_percent, mean_acc, select
+
+HELD_OUT_SOURCE = "held-out source"
 
 
 # ------------------------------------------------------------------ 00 setup
@@ -197,34 +202,58 @@ def main_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFra
     return retrieval_figure(measured, reported, known), numbers
 
 
-def order_table(experiment: Experiment, methods: tuple[str, ...]) -> pd.DataFrame:
-    """How far scores move, and top-1 percent, when a target's frames are reversed or shuffled before the head."""
-    target, rows = experiment.cfg.targets[0], []
+def order_table(experiment: Experiment, methods: tuple[str, ...], shuffles: int = 5) -> pd.DataFrame:
+    """What each head makes of a clip whose frames are reversed or shuffled before it reads them.
+
+    Top-1 percent, how often the first answer is another one than for the clip as filmed, and how far a logit
+    moves at most; of named descriptions except where the column says masked. Means over `shuffles` random orders.
+    """
+    rows = []
     for key in methods:
         model = experiment.trained_model(key)
-        frames, named = experiment.encode_frames(model, target), experiment.descriptions(target, "object")
-        length = frames.features.shape[1]
-        orders = {
-            "as filmed": torch.arange(length),
-            "reversed": torch.arange(length).flip(0),
-            "shuffled": torch.randperm(length, generator=torch.Generator().manual_seed(0)),
-        }
-        base = None
-        for name, order in orders.items():
-            with torch.inference_mode():
-                pooled = model.head(frames.features[:, order])
-            result = score(model, VideoFeatures(pooled, frames.dataset, frames.failed, frames.wall_time_sec), named)
-            base = result.scores if base is None else base
-            moved = float(np.abs(result.scores - base).max())
-            rows.append(
-                {
-                    "Head": METHODS[key].head,
-                    "Frames": name,
-                    "Top-1, %": f"{100 * result.accuracy():.1f}",
-                    "Largest change of a logit": f"{moved:.1e}",
-                }
-            )
+        for target in experiment.cfg.targets:
+            frames = experiment.encode_frames(model, target)
+            sets = [experiment.descriptions(target, kind) for kind in DESCRIPTION_KINDS]
+            filmed = None
+            for name, orders in frame_orders(frames.features.shape[1], shuffles).items():
+                scored = [_scores_in_order(model, frames, sets, order) for order in orders]
+                filmed = filmed or scored[0][0]
+                changes = [_changes(named, filmed) for named, _ in scored]
+                rows.append(
+                    {
+                        "Target": DATASET_LABEL[target],
+                        "Head": METHODS[key].head,
+                        "Frames": name,
+                        **{
+                            f"Top-1, {label}": f"{100 * np.mean([results[i].accuracy() for results in scored]):.1f}"
+                            for i, label in enumerate(KIND_LABEL.values())
+                        },
+                        "Other first answer, %": f"{100 * np.mean([share for share, _ in changes]):.1f}",
+                        "Largest change of a logit": f"{max(moved for _, moved in changes):.1e}",
+                    }
+                )
     return pd.DataFrame(rows)
+
+
+def frame_orders(length: int, shuffles: int) -> dict[str, list[torch.Tensor]]:
+    """Orders of T frames to probe a head with: as filmed, reversed, and some drawn at random."""
+    filmed, generator = torch.arange(length), torch.Generator().manual_seed(0)
+    shuffled = [torch.randperm(length, generator=generator) for _ in range(shuffles)]
+    return {"as filmed": [filmed], "reversed": [filmed.flip(0)], f"shuffled, {shuffles} orders": shuffled}
+
+
+def _scores_in_order(
+    model: PrototypeClassifier, frames: VideoFeatures, sets: list[DescriptionSet], order: torch.Tensor
+) -> list[RetrievalResult]:
+    with torch.inference_mode():
+        pooled = model.head(frames.features[:, order])
+    return [score(model, replace(frames, features=pooled), descriptions) for descriptions in sets]
+
+
+def _changes(result: RetrievalResult, filmed: RetrievalResult) -> tuple[float, float]:
+    """Share of clips with another first answer, and the largest change of a logit."""
+    other = result.scores.argmax(axis=1) != filmed.scores.argmax(axis=1)
+    return float(other.mean()), float(np.abs(result.scores - filmed.scores).max())
 
 
 def temporal_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:
@@ -245,17 +274,17 @@ def temporal_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.Dat
     return bar_figure(numbers, TEMPORAL_METHODS, bars), numbers
 
 
-def epochs_figure(records: list[dict], cfg: RunConfig, source: Mapping[int, float]) -> tuple[Figure, pd.DataFrame]:
-    """Accuracy after each epoch on a target, named and masked, beside the held-out source (this seed)."""
+def epochs_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:
+    """Accuracy after each epoch on a target, named and masked, and on held-out source clips; all seeds."""
     parts = []
     for target in cfg.targets:
-        for kind in DESCRIPTION_KINDS:
-            for epoch in source:
-                cell = select(records, method="motion", dataset=target, descriptions=kind, epoch=epoch)
-                values = [100 * record["metrics"]["acc1"] for record in cell]
-                sd = np.std(values, ddof=1) if len(values) > 1 else np.nan
-                parts.append((DATASET_LABEL[target], KIND_LABEL[kind], epoch, np.mean(values), sd))
-        held_out = f"held-out source (seed {cfg.seed})"
-        parts += [(DATASET_LABEL[target], held_out, epoch, value, np.nan) for epoch, value in source.items()]
-    numbers = pd.DataFrame(parts, columns=["target", "line", "epoch", "mean", "sd"])
-    return epoch_figure(dict(list(numbers.groupby("target", sort=False)))), numbers
+        lines = {KIND_LABEL[kind]: {"dataset": target, "descriptions": kind} for kind in DESCRIPTION_KINDS}
+        lines[HELD_OUT_SOURCE] = {"dataset": cfg.source, "descriptions": "object"}
+        for line, wanted in lines.items():
+            cells = [r for r in select(records, method="motion", **wanted) if r["epoch"] is not None]
+            for epoch in sorted({record["epoch"] for record in cells}):
+                values = [100 * record["metrics"]["acc1"] for record in select(cells, epoch=epoch)]
+                parts.append((DATASET_LABEL[target], line, epoch, *mean_interval(values), len(values)))
+    numbers = pd.DataFrame(parts, columns=["target", "line", "epoch", "mean", "low", "high", "seeds"])
+    chance = {DATASET_LABEL[target]: chance_percent(records, target) for target in cfg.targets}
+    return epoch_figure(dict(list(numbers.groupby("target", sort=False))), chance), numbers

@@ -110,6 +110,8 @@ class PackedFrames:
         items: the readable videos, in the order of the data set.   failed: {video_id: reason} of the others.
     """
 
+    whole_frames = True
+
     def __init__(self, dataset: VideoDataset, preprocess: Preprocess, parent: Path):
         """Open a whole cache. Raises: FileNotFoundError if something of it is not packed yet."""
         self._preprocess, self._packing = preprocess, Packing.of(preprocess)
@@ -145,8 +147,8 @@ class PackedFrames:
     def _maps(self) -> dict[int, mmap.mmap]:
         return {}
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
-        """(T, S, S, 3) uint8 of video `index`; `choose` maps its frame count to indices.
+    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
+        """(T, S, S, 3) uint8 of video `index`, or (T, H, W, 3) if `whole`; `choose` maps its frame count to indices.
 
         A frame that was not kept is replaced by the last kept one before it. With text4vis sampling that one is in the
         same segment; with center sampling, whose segments leave out the rest of a video, it may be in the one before.
@@ -159,7 +161,7 @@ class PackedFrames:
         pictures = np.empty((len(jpegs), height, width, 3), dtype=np.uint8)
         for jpeg, picture in zip(jpegs, pictures, strict=True):
             simplejpeg.decode_jpeg(jpeg, buffer=picture)
-        return crop(pictures, self._preprocess)
+        return pictures if whole else crop(pictures, self._preprocess)
 
     def _jpeg(self, index: int, position: int) -> bytes:
         number = int(self._shard[index])

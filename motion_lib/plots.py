@@ -170,10 +170,12 @@ def _legend_above(figure: Figure, ax: Axes, columns: int = 5) -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), columns), frameon=False)
 
 
-def epoch_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
+def epoch_figure(curves: Mapping[str, pd.DataFrame], chance: Mapping[str, float] | None = None) -> Figure:
     """Accuracy after each epoch, one panel a data set.
 
-    Args: title -> frame with columns epoch, line, mean, sd (percent; sd may be nan).
+    Args:
+        curves: title -> frame with columns epoch, line, mean, low, high (percent; the limits may be nan).
+        chance: title -> percent, drawn as a dotted line.
     """
     with paper_style():
         figure, axes = plt.subplots(1, len(curves), figsize=(FULL_INCHES, 2.7), sharey=True, squeeze=False)
@@ -182,24 +184,19 @@ def epoch_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
                 colour, marker, style = (
                     _PALETTE[(0, 1, 2, 7)[index]],
                     "os^D"[index],
-                    ("-", "--", ":", "-.")[index],
+                    ("-", "--", "-.", ":")[index],
                 )
                 ax.plot(part["epoch"], part["mean"], color=colour, marker=marker, linestyle=style, label=line)
-                if part["sd"].notna().all():
-                    ax.fill_between(
-                        part["epoch"],
-                        part["mean"] - part["sd"],
-                        part["mean"] + part["sd"],
-                        color=colour,
-                        alpha=0.18,
-                        lw=0,
-                    )
+                if part["low"].notna().all():
+                    ax.fill_between(part["epoch"], part["low"].clip(0), part["high"], color=colour, alpha=0.18, lw=0)
+            if chance and np.isfinite(chance[title]):
+                ax.axhline(chance[title], color="0.35", lw=1, linestyle=":", label="chance")
             ax.set(title=title, xlabel="Epoch (0: before fine-tuning)")
             ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         axes[0, 0].set_ylim(0, 1.04 * axes[0, 0].get_ylim()[1])
         axes[0, 0].set_ylabel("Top-1 accuracy (%)")
-        if any(frame["sd"].notna().any() for frame in curves.values()):
-            figure.supxlabel("Bands: one standard deviation over seeds", fontsize=7.5)
+        if any(frame["low"].notna().any() for frame in curves.values()):
+            figure.supxlabel("Bands: 95 % interval of the mean over training seeds (Student's t)", fontsize=7.5)
         _legend_above(figure, axes[0, 0])
         return figure
 

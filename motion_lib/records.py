@@ -52,6 +52,7 @@ class Measurement:
     wall_time_sec: float
     weights: Weights
     data: str = ""
+    subset: str = ""  # "": the profile's subset of the targets
 
     @property
     def paper_item(self) -> str:
@@ -96,7 +97,11 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
         "descriptions": measured.kind,
         "epoch": measured.epoch,
         "seed": cfg.seed,
-        "protocol": {"split": cfg.split, "subset": cfg.target_subset, "classes": result.scores.shape[1]},
+        "protocol": {
+            "split": cfg.split,
+            "subset": measured.subset or cfg.target_subset,
+            "classes": result.scores.shape[1],
+        },
         "metrics": {
             "acc1": interval.estimate,
             "acc1_low": interval.low,

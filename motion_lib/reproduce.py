@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import nbformat
-import yaml
 
-from motion_lib.config import REPOSITORY, RunConfig, check_names
+from motion_lib.config import REPOSITORY, RunConfig, parse_overrides
 from motion_lib.notebook_output import LineLog, ProgressLog, Scrubber, write_html, write_notebook
 from motion_lib.notebook_run import NotebookError, execute
 
@@ -115,26 +114,6 @@ def check_sources(notebooks: list[Path]) -> None:
         injected = any("injected-parameters" in cell.metadata.get("tags", []) for cell in cells)
         if injected or any(cell.get("outputs") for cell in cells):
             raise ValueError(f"{path.name} holds outputs, like an executed copy: strip it with nbstripout.")
-
-
-def parse_overrides(pairs: list[list[str]]) -> dict[str, object]:
-    """`-p name value` pairs as Python values; names are checked, types later by RunConfig."""
-    names = [name for name, _ in pairs]
-    check_names(names)
-    if "profile" in names:
-        raise ValueError("choose the profile by --profile P, not by -p.")
-    if len(set(names)) < len(names):
-        raise ValueError("give each parameter once.")
-    return {name: _parse_value(text) for name, text in pairs}
-
-
-def _parse_value(text: str) -> object:
-    if re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", text):
-        return float(text)  # YAML 1.1 takes 5e-5 for text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
 
 
 def plan(

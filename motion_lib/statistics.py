@@ -140,6 +140,17 @@ def mean_and_sd(values: Sequence[float] | np.ndarray) -> tuple[float, float, int
     return float(values.mean()), sd, len(values)
 
 
+def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
+    """Mean with its interval by Student's t, e.g. over training seeds; the limits of one value are nan.
+
+    For what training alone contributes: the clips and classes are the same in all seeds.
+    """
+    _check_open_unit(confidence=confidence)
+    mean, sd, n = mean_and_sd(values)
+    half = stats.t.ppf((1 + confidence) / 2, n - 1) * sd / np.sqrt(n) if n > 1 else float("nan")
+    return Interval(mean, float(mean - half), float(mean + half))
+
+
 def grim_consistent(percent: float, n: int, decimals: int = 2) -> bool:
     """Whether some whole number of n clips, in percent rounded to `decimals`, is the reported `percent`.
 

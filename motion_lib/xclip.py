@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from motion_lib import clip_loading
 from motion_lib.clip_loading import ModifiedResNet, QuickGELU, ResidualAttentionBlock
+from motion_lib.image_tower import run_block
 from motion_lib.models import PrototypeClassifier
 from motion_lib.preprocessing import Preprocess
 
@@ -39,14 +40,18 @@ def add_messages(visual: nn.Module) -> int:
     return width
 
 
-def encode_frames(visual: nn.Module, frames: Tensor) -> tuple[Tensor, Tensor]:
+def encode_frames(visual: nn.Module, frames: Tensor, recompute: bool = False) -> tuple[Tensor, Tensor]:
     """Run an image tower whose frames exchange messages.
 
     Args: visual: a tower after `add_messages`.   frames: (B, T, 3, S, S), normalised.
+        recompute: activation checkpointing, as in `image_tower.encode_images`.
     Returns: frame embeddings (B, T, E) and the patches of every frame (B, T, P, D), not projected.
     """
-    encode = _encode_resnet if isinstance(visual, ModifiedResNet) else _encode_transformer
-    embedded, patches = encode(visual, frames.flatten(0, 1), frames.shape[1])
+    flat, length = frames.flatten(0, 1), frames.shape[1]
+    if isinstance(visual, ModifiedResNet):
+        embedded, patches = _encode_resnet(visual, flat, length)
+    else:
+        embedded, patches = _encode_transformer(visual, flat, length, recompute)
     return embedded.unflatten(0, frames.shape[:2]), patches.transpose(0, 1).unflatten(0, frames.shape[:2])
 
 
@@ -58,18 +63,22 @@ def _messages(block: nn.Module, summary: Tensor, num_frames: int) -> Tensor:
     return sent.transpose(0, 1).flatten(0, 1)[None]
 
 
-def _encode_transformer(visual: nn.Module, frames: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+def _encode_transformer(visual: nn.Module, frames: Tensor, num_frames: int, recompute: bool) -> tuple[Tensor, Tensor]:
     """The class token goes through `ln_post` and the projection, the patches stay as they are."""
     patches = visual.conv1(frames).flatten(2).transpose(1, 2)
     first = visual.class_embedding.to(patches).expand(len(patches), 1, -1)
     x = visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding.to(patches))
     x = x.transpose(0, 1)  # (L, B T, D), the layout of CLIP's blocks
     for block in visual.transformer.resblocks:
-        normed = block.ln_1(torch.cat([x, _messages(block, x[0], num_frames)]))
-        # A message is attended to, but what it would attend to is never used: it asks nothing.
-        x = x + block.attn(normed[: len(x)], normed, normed, need_weights=False)[0]
-        x = x + block.mlp(block.ln_2(x))
+        x = run_block(_block_with_messages, block, x, num_frames, recompute=recompute)
     return visual.ln_post(x[0]) @ visual.proj, x[1:]
+
+
+def _block_with_messages(block: nn.Module, x: Tensor, num_frames: int) -> Tensor:
+    normed = block.ln_1(torch.cat([x, _messages(block, x[0], num_frames)]))
+    # A message is attended to, but what it would attend to is never used: it asks nothing.
+    x = x + block.attn(normed[: len(x)], normed, normed, need_weights=False)[0]
+    return x + block.mlp(block.ln_2(x))
 
 
 def _encode_resnet(visual: ModifiedResNet, frames: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
@@ -200,13 +209,13 @@ class XClip(PrototypeClassifier):
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """(B, T, 3, S, S) float -> (B, T, D) frame embeddings, before the multiframe integration."""
-        return encode_frames(self.clip.visual, frames)[0]
+        return encode_frames(self.clip.visual, frames, self.recompute)[0]
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """(B, T, 3, S, S) float -> (B, 1 + P, D): the video's feature, then its projected patches."""
         if frames.shape[1] != self.preprocess.num_frames:
             raise ValueError(f"this X-CLIP was made for {self.preprocess.num_frames} frames, given {frames.shape[1]}.")
-        embedded, patches = encode_frames(self.clip.visual, frames)
+        embedded, patches = encode_frames(self.clip.visual, frames, self.recompute)
         projected = (self.prompts_visual_ln(patches) @ self.prompts_visual_proj).mean(dim=1)
         return torch.cat([self.mit(embedded)[:, None], projected], dim=1)
 

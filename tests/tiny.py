@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -67,8 +68,9 @@ class InMemory:
     """Frames of videos of one length, (N, F, S, S, 3)."""
 
     videos: np.ndarray
+    whole_frames: ClassVar[bool] = True
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
+    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
         return self.videos[index][choose(self.videos.shape[1])]
 
 

@@ -1,0 +1,452 @@
+"""Fine-tuning by text prototypes: one loop that reads from top to bottom, on one device or many."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from motion_lib import clip_loading
+from motion_lib.augmentation import AUGMENTATIONS
+from motion_lib.datasets import VideoDataset
+from motion_lib.descriptions import DescriptionSet
+from motion_lib.frames import Clips, clips_for
+from motion_lib.loading import TrainingBatch, epoch_order, split_batch, training_batches
+from motion_lib.models import PrototypeClassifier
+from motion_lib.preprocessing import normalise
+from motion_lib.storage import content_hash
+from motion_lib.training import run_files
+from motion_lib.training.memory import explained_out_of_memory
+from motion_lib.training.progress import Progress
+from motion_lib.training.recipe import PRECISIONS, Recipe, learning_rate
+from motion_lib.training.run_files import History
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a training runs, which changes no number beyond rounding.
+
+    Attributes:
+        num_workers: loader processes of each device; 0 loads in the training process.
+        at_once: clips that go through the model together on one device; None: its whole share of a batch.
+            Gradients of the pieces are summed, so the batch stays the recipe's. (BatchNorm, which only CLIP's
+            ResNets have, sees the pieces.)
+        checkpoint_minutes: at most this much work is lost to an interruption; each epoch is kept besides.
+        recompute: activation checkpointing, see `image_tower.encode_images`.
+        compiled: torch.compile the model; the first step then takes minutes.
+        tensorboard: write event files beside `metrics.jsonl`.
+    """
+
+    num_workers: int = 0
+    at_once: int | None = None
+    checkpoint_minutes: float = 10.0
+    recompute: bool = False
+    compiled: bool = False
+    tensorboard: bool = False
+
+    def __post_init__(self):
+        if self.at_once is not None and self.at_once < 1:
+            raise ValueError(f"at_once {self.at_once}: expected at least 1 clip, or None for all.")
+
+
+class ClassifierWithTexts(nn.Module):
+    """uint8 clips in, logits over the training texts out: what is compiled and wrapped for several devices."""
+
+    def __init__(self, model: PrototypeClassifier, texts: tuple[str, ...]):
+        super().__init__()
+        self.model = model
+        tokens = clip_loading.tokenize(list(texts)).to(model.device)
+        # The prototypes of a frozen text tower never change: encode them once.
+        fixed = tokens if model.train_text else model.encode_text(texts)
+        self.register_buffer("texts", fixed, persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, S, S) uint8 -> (B, K) float32 logits."""
+        video = self.model.encode_video(normalise(frames, self.model.preprocess))
+        text = self.model.encode_tokens(self.texts) if self.model.train_text else self.texts
+        # Logits reach 100, where bfloat16 knows steps of one half: cosines are taken in float32.
+        with torch.autocast(frames.device.type, enabled=False):
+            return self.model.similarity(video.float(), text.float())
+
+
+def parameter_groups(model: PrototypeClassifier, recipe: Recipe) -> list[dict]:
+    """CLIP's weights (and logit_scale) and the new ones, each with the `ratio` of its learning rate."""
+    ratio = recipe.clip_ratio if recipe.clip_ratio_reading == "learning_rate" else 1.0
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    pretrained = [p for name, p in named if model.is_pretrained(name)]
+    fresh = [p for name, p in named if not model.is_pretrained(name)]
+    groups = ({"params": pretrained, "ratio": ratio}, {"params": fresh, "ratio": 1.0})
+    return [group for group in groups if group["params"]]
+
+
+def fine_tune(
+    model: PrototypeClassifier,
+    dataset: VideoDataset | Clips,
+    descriptions: DescriptionSet,
+    recipe: Recipe,
+    run_dir: str | Path,
+    execution: Execution = Execution(),
+    after_epoch: Callable[[int], dict[str, float] | None] | None = None,
+    fabric: Fabric | None = None,
+) -> History:
+    """Train `model` to tell videos apart by the descriptions of their classes.
+
+    Args:
+        descriptions: one text per class of the data set, matched by class name.
+        run_dir: checkpoints of every epoch, the history, states to go on from. A run that was cut off goes on
+            from its newest state and ends where an uninterrupted run ends; a finished run is read.
+        after_epoch: called on the first device with the number of epochs done; what it measured is logged.
+        fabric: launched, of the recipe's precision; None trains in this process on the model's device.
+    Raises: ValueError if `run_dir` holds a run of another recipe, other texts or other videos, or the
+        loss is not finite; RuntimeError if memory does not suffice or another process trains there.
+    Source: paper, section 4.2 and appendix A.2.
+    """
+    fabric = fabric or single_device(model, recipe)
+    clips, run_dir = clips_for(dataset, model.preprocess), Path(run_dir)
+    texts = descriptions.select(clips.dataset.class_names).texts
+    history = run_files.read_history(run_dir, recipe, content_hash(texts, clips.video_ids))
+    if len(history.rows) == recipe.epochs:
+        run_files.load_finished(history, model)
+        return history
+    with run_files.sole_writer(run_dir) if fabric.is_global_zero else nullcontext():
+        _train(fabric, model, clips, texts, recipe, execution, history, after_epoch)
+    fabric.barrier()
+    model.eval()
+    return history
+
+
+def single_device(model: PrototypeClassifier, recipe: Recipe) -> Fabric:
+    """A Fabric of this process and the device that the model is on."""
+    index = model.device.index
+    devices = 1 if index is None else [index]
+    return Fabric(accelerator=model.device.type, devices=devices, precision=PRECISIONS[recipe.precision])
+
+
+def _train(
+    fabric: Fabric,
+    model: PrototypeClassifier,
+    clips: Clips,
+    texts: tuple[str, ...],
+    recipe: Recipe,
+    execution: Execution,
+    history: History,
+    after_epoch: Callable[[int], dict[str, float] | None] | None,
+) -> None:
+    if recipe.logit_scale is not None:
+        model.clip.logit_scale.data.fill_(math.log(recipe.logit_scale))
+    model.recompute = execution.recompute
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, recipe),
+        lr=recipe.lr,
+        betas=recipe.betas,
+        weight_decay=recipe.weight_decay,
+        fused=fabric.device.type == "cuda" or None,
+    )
+    state = _resume(fabric, model, optimizer, history)
+    classifier = ClassifierWithTexts(model, texts)
+    if execution.compiled:
+        classifier = torch.compile(classifier)
+    classifier, optimizer = fabric.setup(classifier, optimizer)
+
+    steps = math.ceil(len(clips) / recipe.batch_size)
+    progress = Progress(
+        history.run_dir,
+        steps,
+        recipe.epochs,
+        (state.epoch, state.step),
+        execution.tensorboard,
+        quiet=not fabric.is_global_zero,
+    )
+    for epoch in range(state.epoch, recipe.epochs):
+        model.train()
+        share = _share_of_epoch(fabric, len(clips), recipe, execution, epoch)
+        loaded = _loaded(fabric, clips, share[state.step :], recipe, execution, epoch)
+        for step in range(state.step, steps):
+            pieces, waited = _take(loaded, len(share[step]))
+            count, save = _agree(fabric, pieces, history, state.due(execution.checkpoint_minutes))
+            if count:
+                rate = learning_rate(recipe, epoch + step / steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group["ratio"]
+                sums = _accumulate(fabric, classifier, [piece for piece in pieces if len(piece)], count)
+                if recipe.clip_ratio_reading == "gradient_norm":
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_ratio)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                names = [clips.dataset.items[index].video_id for piece in pieces for index in piece.indices]
+                state.launched(_Step(epoch, step, rate, count, waited, names, sums), progress)
+            state.step = step + 1
+            if save and state.step < steps:
+                state.settle(progress)
+                _save(fabric, model, optimizer, history, state)
+        state.settle(progress)
+        if not state.totals[2]:
+            raise ValueError(f"{clips.dataset.name}: not one of its {len(clips)} videos could be read.")
+        rate = learning_rate(recipe, epoch + (steps - 1) / steps)
+        _end_epoch(fabric, model, optimizer, recipe, history, state, rate)
+        if fabric.is_global_zero:
+            model.eval()  # whoever looks at the model now must not move its BatchNorm statistics
+            measured = after_epoch(epoch + 1) if after_epoch is not None else None
+            progress.epoch(history.rows[-1], measured or {})
+        fabric.barrier()
+    progress.close()
+    if fabric.is_global_zero:
+        run_files.remove_states(history.run_dir)
+
+
+# --- one step ---
+
+
+def _share_of_epoch(
+    fabric: Fabric, length: int, recipe: Recipe, execution: Execution, epoch: int
+) -> list[list[list[int]]]:
+    """For each step of an epoch the pieces, lists of clips, that this device takes of the batch."""
+    order = epoch_order(length, recipe.seed, epoch)
+    batches = (order[start : start + recipe.batch_size] for start in range(0, length, recipe.batch_size))
+    at_once = execution.at_once or recipe.batch_size
+    return [split_batch(batch, fabric.global_rank, fabric.world_size, at_once) for batch in batches]
+
+
+def _loaded(
+    fabric: Fabric,
+    clips: Clips,
+    share: list[list[list[int]]],
+    recipe: Recipe,
+    execution: Execution,
+    epoch: int,
+) -> Iterator[TrainingBatch]:
+    pieces = [piece for step in share for piece in step]
+    return iter(
+        training_batches(
+            clips,
+            pieces,
+            recipe.seed,
+            epoch,
+            execution.num_workers,
+            AUGMENTATIONS[recipe.augmentation],
+            pin_memory=fabric.device.type == "cuda",
+        )
+    )
+
+
+def _agree(fabric: Fabric, pieces: Iterable[TrainingBatch], history: History, due: bool) -> tuple[int, bool]:
+    """Readable clips of this step on all devices, and whether the first device finds that a state is due."""
+    for piece in pieces:
+        history.failed.update(piece.failed)
+    said = torch.tensor([sum(len(piece) for piece in pieces), int(due and fabric.is_global_zero)])
+    if fabric.world_size > 1:
+        said = fabric.all_reduce(said.to(fabric.device), reduce_op="sum")
+    count, save = said.tolist()
+    return count, bool(save)
+
+
+def _accumulate(fabric: Fabric, classifier: nn.Module, pieces: list[TrainingBatch], count: int) -> Tensor:
+    """Add up the gradients of the mean loss over all `count` clips of a batch, of which this device has `pieces`.
+
+    Returns: (2,) float64 on the device: sum of this device's losses, and how many of its clips were right.
+    """
+    sums = torch.zeros(2, dtype=torch.float64, device=fabric.device)
+    for number, piece in enumerate(pieces, start=1):
+        frames, labels = piece.on(fabric.device)
+        with fabric.no_backward_sync(classifier, enabled=number < len(pieces)), explained_out_of_memory(len(piece)):
+            logits = classifier(frames)
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+            # Gradients are averaged over devices: times their number, their sum is that of the whole batch.
+            fabric.backward(loss / count * fabric.world_size)
+        sums += torch.stack([loss.detach(), (logits.argmax(1) == labels).sum()])
+    if not pieces and fabric.world_size > 1:  # the other devices wait for this one's gradients
+        _take_part(fabric, classifier)
+    return sums
+
+
+def _take_part(fabric: Fabric, classifier: nn.Module) -> None:
+    preprocess = classifier.module.model.preprocess
+    shape = (1, preprocess.num_frames, 3, preprocess.crop_size, preprocess.crop_size)
+    fabric.backward(classifier(torch.zeros(shape, dtype=torch.uint8, device=fabric.device)).sum() * 0)
+
+
+def _take(loaded: Iterator[TrainingBatch], count: int) -> tuple[list[TrainingBatch], float]:
+    """The next `count` pieces, and the seconds that they were waited for."""
+    start = time.perf_counter()
+    return list(islice(loaded, count)), time.perf_counter() - start
+
+
+# --- where a run is ---
+
+
+@dataclass
+class _Step:
+    """A step whose numbers a GPU may still be computing."""
+
+    epoch: int
+    step: int
+    rate: float
+    count: int  # readable clips on all devices
+    waited: float  # seconds for data
+    names: list[str]  # of this device's videos
+    sums: Tensor
+
+    def read(self) -> tuple[float, float]:
+        """Sum of losses and right clips of this device. Raises: ValueError if the loss is not finite."""
+        loss, right = self.sums.tolist()
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss is not finite in epoch {self.epoch + 1}, step {self.step + 1} (lr {self.rate:.2e}); "
+                f"batch: {', '.join(self.names[:5])}, ... Lower lr or logit_scale."
+            )
+        return loss, right
+
+
+class _State:
+    """Position of a run, and the sums of the epoch that it is in; all of it is in a state file."""
+
+    def __init__(self, epoch: int = 0, step: int = 0, totals: tuple[float, ...] = (0.0, 0.0, 0.0), wall: float = 0.0):
+        self.epoch, self.step = epoch, step  # epochs done, steps of the next one done
+        self.totals = list(totals)  # losses and right clips of this device, clips of all devices
+        self._pending: _Step | None = None
+        self._earlier, self._started = wall, time.perf_counter()
+        self._saved = time.monotonic()
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds spent on this epoch, those before an interruption included."""
+        return self._earlier + time.perf_counter() - self._started
+
+    def due(self, minutes: float) -> bool:
+        """Whether the last state file is this old."""
+        return time.monotonic() - self._saved >= 60 * minutes
+
+    def saved(self) -> None:
+        """A state file was written now."""
+        self._saved = time.monotonic()
+
+    def launched(self, step: _Step, progress: Progress) -> None:
+        """A step was handed to the device. Its numbers are read one step later, so that a GPU never waits for it."""
+        self.settle(progress)
+        self._pending = step
+
+    def settle(self, progress: Progress) -> None:
+        """Read the numbers of the step that is still out. Raises: ValueError if its loss is not finite."""
+        step, self._pending = self._pending, None
+        if step is None:
+            return
+        loss, right = step.read()
+        mine = len(step.names)
+        for index, value in enumerate((loss, right, step.count)):
+            self.totals[index] += value
+        progress.step(step.epoch, step.step, loss / max(mine, 1), step.rate, step.count, step.waited)
+
+    def next_epoch(self) -> None:
+        """Begin the next epoch."""
+        self.epoch, self.step, self.totals = self.epoch + 1, 0, [0.0, 0.0, 0.0]
+        self._earlier, self._started = 0.0, time.perf_counter()
+
+
+def _all_totals(fabric: Fabric, state: _State) -> list[float]:
+    """Losses, right clips and clips of all devices."""
+    if fabric.world_size == 1:
+        return list(state.totals)
+    mine = torch.tensor(state.totals[:2], dtype=torch.float64, device=fabric.device)
+    return [*fabric.all_reduce(mine, reduce_op="sum").tolist(), state.totals[2]]
+
+
+def _end_epoch(
+    fabric: Fabric,
+    model: PrototypeClassifier,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    history: History,
+    state: _State,
+    rate: float,
+) -> None:
+    """Add the epoch's row; write its weights, then the state to go on with, then the history."""
+    losses, right, clips = _all_totals(fabric, state)
+    if fabric.world_size > 1:
+        everywhere: list[dict[str, str]] = [{}] * fabric.world_size
+        dist.all_gather_object(everywhere, history.failed)
+        for failed in everywhere:
+            history.failed.update(failed)
+    row = {"epoch": state.epoch + 1, "lr": rate, "train_loss": losses / clips, "train_acc1": right / clips}
+    history.rows.append({**row, "clips": int(clips), "wall_time_sec": round(state.wall_time, 2)})
+    state.next_epoch()
+    if fabric.is_global_zero:
+        run_files.save_epoch(history, model)
+    _save(fabric, model, optimizer, history, state)
+    if fabric.is_global_zero:
+        history.write(recipe)
+
+
+def _save(
+    fabric: Fabric,
+    model: PrototypeClassifier,
+    optimizer: torch.optim.Optimizer,
+    history: History,
+    state: _State,
+) -> None:
+    """Write everything that the run needs to go on from here."""
+    totals, generators = _all_totals(fabric, state), _random_states(fabric)
+    if fabric.is_global_zero:
+        saved = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "totals": totals,
+            "wall_time_sec": state.wall_time,
+            "model": model.trained_state(),
+            "optimizer": optimizer.state_dict(),
+            "random": generators,
+            "rows": history.rows,
+            "failed": history.failed,
+        }
+        run_files.save_state(history.run_dir, saved)
+    state.saved()
+
+
+def _resume(fabric: Fabric, model: PrototypeClassifier, optimizer: torch.optim.Optimizer, history: History) -> _State:
+    """Put model, optimizer, history and generators where the newest state is; without one, at the beginning."""
+    # The first device clears away damaged states before the others look.
+    saved = run_files.read_state(history.run_dir, fabric.device) if fabric.is_global_zero else None
+    fabric.barrier()
+    if not fabric.is_global_zero:
+        saved = run_files.read_state(history.run_dir, fabric.device)
+    place = (saved["epoch"], saved["step"]) if saved else (0, 0)
+    if fabric.world_size > 1 and fabric.broadcast(place) != place:
+        raise RuntimeError(f"{history.run_dir} is not the same folder on all machines: put it on a shared disk.")
+    if saved is None:
+        history.rows, history.failed = [], {}
+        return _State()
+    model.load_trained_state(saved["model"], f"the state in {history.run_dir}")
+    optimizer.load_state_dict(saved["optimizer"])
+    history.rows, history.failed = saved["rows"], saved["failed"]
+    _set_random_states(fabric, saved["random"])
+    totals = saved["totals"] if fabric.is_global_zero else [0.0, 0.0, saved["totals"][2]]
+    return _State(saved["epoch"], saved["step"], tuple(totals), saved["wall_time_sec"])
+
+
+def _random_states(fabric: Fabric) -> list[dict[str, Tensor]]:
+    """States of torch's generators, one entry a device."""
+    mine = {"cpu": torch.get_rng_state()}
+    if fabric.device.type == "cuda":
+        mine["cuda"] = torch.cuda.get_rng_state(fabric.device)
+    if fabric.world_size == 1:
+        return [mine]
+    everywhere: list[dict[str, Tensor]] = [{}] * fabric.world_size
+    dist.all_gather_object(everywhere, mine)
+    return everywhere
+
+
+def _set_random_states(fabric: Fabric, saved: list[dict[str, Tensor]]) -> None:
+    """Restore what this device had; a run that goes on with more devices leaves the new ones as they are."""
+    if fabric.global_rank >= len(saved):
+        return
+    mine = saved[fabric.global_rank]
+    torch.set_rng_state(mine["cpu"].cpu())
+    if "cuda" in mine and fabric.device.type == "cuda":
+        torch.cuda.set_rng_state(mine["cuda"].cpu(), fabric.device)

@@ -1,0 +1,68 @@
+"""Memory: what to do when it does not suffice, and the largest number of clips that fits."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+LARGEST_TRIED = 4096  # clips
+
+
+@contextmanager
+def explained_out_of_memory(clips: int) -> Iterator[None]:
+    """Turn an out-of-memory error of a pass of `clips` clips into a RuntimeError that says what to try."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        smaller = f"at_once={clips // 2} (batch_size and the numbers stay)" if clips > 1 else "fewer frames"
+        raise RuntimeError(
+            f"out of memory with {clips} clips at once on one device. Try {smaller}, or recompute=True "
+            "(activation checkpointing)."
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice, on a GPU or not."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def largest_at_once(fits: Callable[[int], bool], limit: int = LARGEST_TRIED) -> int:
+    """The largest number of clips, 0 to `limit`, for which `fits`; it is asked about 2 log2(answer) times.
+
+    Args: fits: true up to some number and false above it.
+    """
+    low, high = 0, 1
+    while high <= limit and fits(high):
+        low, high = high, 2 * high
+    high = min(high, limit + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def dry_run(classifier: nn.Module, clips: int, precision: torch.dtype = torch.float32) -> bool:
+    """Whether one forward and backward pass of this many clips fits the device; gradients stay allocated.
+
+    Args: classifier: `ClassifierWithTexts`, on the device.   precision: bfloat16 for the recipe's "bf16".
+    """
+    model = classifier.model
+    device, preprocess = model.device, model.preprocess
+    shape = (clips, preprocess.num_frames, 3, preprocess.crop_size, preprocess.crop_size)
+    try:
+        frames = torch.zeros(shape, dtype=torch.uint8, device=device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision is torch.bfloat16):
+            logits = classifier(frames)
+        F.cross_entropy(logits, torch.zeros(clips, dtype=torch.int64, device=device)).backward()
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    return True
