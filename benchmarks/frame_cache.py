@@ -22,7 +22,7 @@ from benchmarks.machine import write_result
 from motion_lib.datasets import VideoDataset, VideoItem
 from motion_lib.frame_packing import pack
 from motion_lib.frames import Clips, open_clips
-from motion_lib.loading import training_batches
+from motion_lib.loading import epoch_order, split_batch, training_batches
 from motion_lib.packed_frames import PackedFrames, Packing
 from motion_lib.preprocessing import Preprocess, resize_and_crop
 from motion_lib.video import write_video
@@ -77,7 +77,7 @@ class PlainDecord:
     def __init__(self, paths: list[Path]):
         self._paths = paths
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
+    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
         """(T, S, S, 3) uint8."""
         reader = decord.VideoReader(str(self._paths[index]), num_threads=1)
         return resize_and_crop(reader.get_batch(list(choose(len(reader)))).asnumpy(), PREPROCESS)
@@ -87,7 +87,8 @@ def clips_per_second(clips: Clips) -> float:
     """Of one epoch of training through the loader, from its first batch on: starting processes is not counted."""
     torch.manual_seed(0)  # the loader's own draw
     start = None
-    for batch in training_batches(clips, BATCH, seed=0, epoch=0, num_workers=WORKERS):
+    pieces = split_batch(epoch_order(len(clips), 0, 0), 0, 1, at_once=BATCH)
+    for batch in training_batches(clips, pieces, seed=0, epoch=0, num_workers=WORKERS):
         assert not batch.failed, batch.failed
         start = start or time.perf_counter()
     return (len(clips) - BATCH) / (time.perf_counter() - start)

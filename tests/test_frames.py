@@ -10,7 +10,7 @@ import torch
 from motion_lib import frames as module
 from motion_lib.datasets import VideoDataset
 from motion_lib.frames import CroppedFrames, DecodedVideos, open_clips
-from motion_lib.loading import evaluation_batches, training_batches
+from motion_lib.loading import epoch_order, evaluation_batches, split_batch, training_batches
 from motion_lib.preprocessing import Preprocess
 from motion_lib.video import VideoReadError
 
@@ -155,9 +155,11 @@ def test_store_killed_half_way_is_built_again(dataset, tmp_path, monkeypatch, mo
 
 def epoch_of(clips, **options):
     """(indices, frames) of a whole epoch."""
-    settings = {"batch_size": 3, "seed": 1, "epoch": 0, **options}
-    batches = list(training_batches(clips, **settings))
-    return torch.cat([b.indices for b in batches]).tolist(), torch.cat([b.frames for b in batches])
+    settings = {"seed": 1, "epoch": 0, **options}
+    order = epoch_order(len(clips), settings["seed"], settings["epoch"])
+    batches = list(training_batches(clips, split_batch(order, 0, 1, at_once=3), **settings))
+    views = [b.on(torch.device("cpu"))[0] for b in batches]
+    return [i for b in batches for i in b.indices], torch.cat(views)
 
 
 def assert_same_epoch(first, second):
@@ -192,10 +194,11 @@ def test_other_epochs_and_seeds_differ_in_order_and_frames(change):
 
 
 def test_batch_carries_labels_of_its_own_videos(clips):
-    for batch in training_batches(clips, 2, seed=0, epoch=0):
-        assert batch.labels.tolist() == [clips.dataset.items[i].label for i in batch.indices]
-        assert batch.frames.shape == (len(batch), 4, 3, 32, 32)
-        assert batch.frames.dtype == torch.uint8
+    for batch in training_batches(clips, [[4, 0], [2]], seed=0, epoch=0):
+        frames, labels = batch.on(torch.device("cpu"))
+        assert labels.tolist() == [clips.dataset.items[i].label for i in batch.indices]
+        assert frames.shape == (len(batch), 4, 3, 32, 32)
+        assert frames.dtype == torch.uint8
         assert batch.failed == {}
 
 

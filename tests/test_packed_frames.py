@@ -20,9 +20,9 @@ from motion_lib import frame_packing, packed_frames
 from motion_lib.datasets import VideoDataset, VideoItem, open_dataset
 from motion_lib.frame_packing import pack
 from motion_lib.frames import open_clips
-from motion_lib.loading import training_batches
+from motion_lib.loading import split_batch, training_batches
 from motion_lib.packed_frames import PackedFrames, Packing, cache_folder, candidate_indices, shards_of
-from motion_lib.preprocessing import Preprocess
+from motion_lib.preprocessing import Preprocess, crop
 from motion_lib.video import SAMPLING, VideoReadError, sample_indices
 
 PREPROCESS = Preprocess(num_frames=4, short_side=32, crop_size=32)
@@ -152,9 +152,21 @@ def test_reader_travels_without_its_open_files(dataset, tmp_path):
 
 def test_loader_processes_read_the_same(dataset, tmp_path):
     clips = open_clips(dataset, PREPROCESS, tmp_path, "packed")
-    one, several = ([batch.frames.numpy() for batch in training_batches(clips, 2, 0, 0, workers)] for workers in (0, 2))
+    pieces = split_batch(range(len(clips)), 0, 1, at_once=2)
+    one, several = (
+        [clip.numpy() for batch in training_batches(clips, pieces, 0, 0, workers) for clip in batch.clips]
+        for workers in (0, 2)
+    )
+    assert len(one) == len(clips)
     for left, right in zip(one, several, strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+def test_whole_frames_hold_the_crop(dataset, tmp_path):
+    clips = open_clips(dataset, PREPROCESS, tmp_path, "packed")
+    whole, cropped = (clips.sample(0, None, whole).transpose(0, 2, 3, 1) for whole in (True, False))
+    assert min(whole.shape[1:3]) == PREPROCESS.short_side
+    np.testing.assert_array_equal(crop(whole, PREPROCESS), cropped)
 
 
 # --- what cannot be read, what comes later ---

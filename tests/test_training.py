@@ -7,14 +7,15 @@ import golden
 import pytest
 import tiny
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from motion_lib import training as module
+from motion_lib import journal
 from motion_lib.evaluation import evaluate
 from motion_lib.frames import open_clips
-from motion_lib.training import Recipe, fine_tune, learning_rate, parameter_groups
+from motion_lib.training import Execution, Recipe, fine_tune, learning_rate, loop, memory, parameter_groups, run_files
 
 # Tiny models learn with far larger steps than CLIP; all else is the paper's recipe.
-QUICK = Recipe(epochs=4, batch_size=4, lr=1e-3, clip_ratio=1.0, warmup_epochs=1, flip=0.5, seed=3)
+QUICK = Recipe(epochs=4, batch_size=4, lr=1e-3, clip_ratio=1.0, warmup_epochs=1, augmentation="flip", seed=3)
 
 
 class Interruption(Exception):
@@ -114,6 +115,9 @@ def test_only_one_reading_limits_gradients(tmp_path, monkeypatch, reading, limit
         ({"clip_ratio_reading": "both"}, "'both': expected one of learning_rate, gradient_norm"),
         ({"warmup_epochs": 11}, r"warmup_epochs 11: expected 0 to epochs \(10\)"),
         ({"warmup_epochs": -1}, "warmup_epochs -1"),
+        ({"augmentation": "strong"}, "'strong': expected one of text4vis, multi_scale, flip, none"),
+        ({"precision": "fp8"}, "'fp8': expected one of fp32, bf16"),
+        ({"batch_size": 0}, "10 epochs of batches of 0: expected at least 1 of each"),
     ],
 )
 def test_impossible_recipe_is_an_error(fields, message):
@@ -121,21 +125,11 @@ def test_impossible_recipe_is_an_error(fields, message):
         Recipe(**fields)
 
 
-def test_mirroring_takes_whole_clips():
-    frames = torch.randint(0, 256, (64, 3, 3, 4, 4), dtype=torch.uint8)
-    assert torch.equal(module._mirrored(frames, Recipe(flip=1), 0, 0), frames.flip(-1))
-    assert torch.equal(module._mirrored(frames, Recipe(flip=0), 0, 0), frames)
-    some = module._mirrored(frames, Recipe(flip=0.5), 0, 0)
-    kept, turned = ((some == other).flatten(1).all(dim=1) for other in (frames, frames.flip(-1)))
-    assert (kept ^ turned).all()
-    assert 16 < kept.sum() < 48  # 32 expected, standard deviation 4
-
-
 # --- learning ---
 
 
 def test_eight_clips_overfit_in_fifty_steps(tmp_path):
-    recipe = replace(QUICK, epochs=25, flip=0.0)  # two steps an epoch
+    recipe = replace(QUICK, epochs=25, augmentation="none")  # two steps an epoch
     clips, model = tiny.clips_in_memory(), tiny.classifier()
     untrained = evaluate(model, clips, tiny.DESCRIPTIONS).accuracy()
     _, history = train(tmp_path, recipe, model, clips)
@@ -160,8 +154,8 @@ def test_text_tower_and_prototypes_stay(tmp_path):
 @pytest.mark.parametrize(("train_text", "calls"), [(False, 1), (True, 8)])
 def test_frozen_prototypes_are_encoded_once(tmp_path, monkeypatch, train_text, calls):
     model, seen = tiny.classifier(train_text=train_text), []
-    encode = model.encode_text
-    monkeypatch.setattr(model, "encode_text", lambda texts: seen.append(texts) or encode(texts))
+    encode = model.encode_tokens
+    monkeypatch.setattr(model, "encode_tokens", lambda tokens: seen.append(tokens) or encode(tokens))
     train(tmp_path, model=model)
     assert len(seen) == calls  # two steps in each of four epochs
 
@@ -221,16 +215,88 @@ def test_two_interruptions(tmp_path, straight):
     assert_equals_straight_run(straight, *train(tmp_path))
 
 
-@pytest.mark.parametrize("moment", ["mid-epoch", "before the history"])
-def test_run_killed_inside_an_epoch_does_that_epoch_again(tmp_path, straight, monkeypatch, moment):
-    target = {"mid-epoch": "_save_epoch", "before the history": "write_json"}[moment]
+@pytest.mark.parametrize("moment", ["save_epoch", "save_state", "write_json"])
+def test_run_killed_at_the_end_of_an_epoch_goes_on(tmp_path, straight, monkeypatch, moment):
     with pytest.raises(Interruption):
         train(tmp_path, after_epoch=interrupt_after(1))
     with monkeypatch.context() as patch:
-        patch.setattr(module, target, lambda *arguments: (_ for _ in ()).throw(Interruption))
+        patch.setattr(run_files, moment, lambda *arguments: (_ for _ in ()).throw(Interruption))
         with pytest.raises(Interruption):
             train(tmp_path)
     assert_equals_straight_run(straight, *train(tmp_path))
+
+
+ALWAYS = Execution(checkpoint_minutes=0)  # a state after every step
+
+
+def interrupt_at_state(monkeypatch, number):
+    """Stop right after this many states were written, in the middle of an epoch."""
+    written, save = [], run_files.save_state
+
+    def saved(run_dir, state):
+        save(run_dir, state)
+        written.append(state["step"])
+        if len(written) == number:
+            raise Interruption
+
+    monkeypatch.setattr(run_files, "save_state", saved)
+    return written
+
+
+@pytest.mark.parametrize("number", [1, 3, 5])
+def test_run_goes_on_in_the_middle_of_an_epoch(tmp_path, straight, monkeypatch, number):
+    with monkeypatch.context() as patch:
+        steps = interrupt_at_state(patch, number)
+        with pytest.raises(Interruption):
+            train(tmp_path, execution=ALWAYS)
+    assert steps[-1] == 1  # of two steps an epoch
+    trained = []
+    fetch = loop._take
+    monkeypatch.setattr(loop, "_take", lambda loaded, count: trained.append(count) or fetch(loaded, count))
+    assert_equals_straight_run(straight, *train(tmp_path))
+    assert len(trained) == 2 * QUICK.epochs - number  # steps that were done are not done again
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damaged_state_falls_back_to_the_one_before(tmp_path, straight, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_at_state(patch, 5)
+        with pytest.raises(Interruption):
+            train(tmp_path, execution=ALWAYS)
+    older, newer = sorted(tmp_path.glob("resume-*.pt"))
+    damage(newer)
+    assert_equals_straight_run(straight, *train(tmp_path))
+    assert f"{newer.name} is damaged (its SHA-256 is not the one that was noted); going on" in capsys.readouterr().out
+    assert older.name != newer.name
+
+
+def test_without_a_whole_state_a_run_begins_anew(tmp_path, straight, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_at_state(patch, 5)
+        with pytest.raises(Interruption):
+            train(tmp_path, execution=ALWAYS)
+    for path in tmp_path.glob("resume-*.pt"):
+        truncate(path)
+    assert_equals_straight_run(straight, *train(tmp_path))
+    assert capsys.readouterr().out.count("is damaged") == 2
+
+
+def test_what_a_killed_process_left_half_written_is_cleared(tmp_path, straight):
+    litter = [tmp_path / name for name in (".epoch_01.pt.a.pt", ".resume-0001-000001.pt.x.pt", "resume-0009-000000.pt")]
+    for path in litter:
+        path.write_bytes(b"half")
+    assert_equals_straight_run(straight, *train(tmp_path))
+    assert not any(path.exists() for path in litter)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    with run_files.sole_writer(tmp_path), pytest.raises(RuntimeError, match="another process is training in"):
+        train(tmp_path)
 
 
 def test_finished_run_is_read_not_repeated(tmp_path, straight):
@@ -241,11 +307,117 @@ def test_finished_run_is_read_not_repeated(tmp_path, straight):
     assert_equals_straight_run(straight, model, history)
 
 
-def test_run_leaves_one_optimizer(tmp_path):
-    train(tmp_path)
+def test_finished_run_leaves_no_states(tmp_path):
+    train(tmp_path, execution=ALWAYS)
     found = sorted(path.name for path in tmp_path.iterdir())
     epochs = [f"epoch_{epoch:02d}.pt" for epoch in range(1, 5)]
-    assert found == [*epochs, "history.json", "optimizer_04.pt"]
+    assert found == [".lock", *epochs, "history.json", "metrics.jsonl"]
+
+
+# --- pieces of a batch, precision, reports ---
+
+
+def gradients_of(train_it):
+    """Gradients of every step, {parameter index: tensor} each."""
+    seen = []
+
+    def keep(optimizer, *_):
+        parameters = (p for group in optimizer.param_groups for p in group["params"])
+        seen.append([p.grad.clone() for p in parameters])
+
+    handle = register_optimizer_step_pre_hook(keep)
+    try:
+        train_it()
+    finally:
+        handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_pieces_of_a_batch_give_the_gradients_of_the_whole(tmp_path, at_once):
+    """Without a learning rate, so that every step can be compared: AdamW blows up the rounding of a zero."""
+    recipe, histories = replace(QUICK, lr=0.0, batch_size=5), []
+
+    def run(name, pieces):
+        histories.append(train(tmp_path / name, recipe, execution=Execution(at_once=pieces))[1])
+
+    whole = gradients_of(lambda: run("whole", None))
+    pieces = gradients_of(lambda: run("pieces", at_once))
+    assert len(whole) == len(pieces) == 2 * recipe.epochs
+    for expected, found in zip(whole, pieces, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    for expected, found in zip(*(history.rows for history in histories), strict=True):
+        assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-6)
+        assert found["train_acc1"] == expected["train_acc1"]
+
+
+def test_recomputing_changes_nothing(tmp_path, straight):
+    assert_equals_straight_run(straight, *train(tmp_path, execution=Execution(recompute=True)))
+
+
+def test_bfloat16_trains_close_to_float32(tmp_path, straight):
+    model, history = train(tmp_path, replace(QUICK, precision="bf16"))
+    assert all(tensor.dtype != torch.bfloat16 for tensor in model.trained_state().values())
+    losses = [[row["train_loss"] for row in rows] for rows in (history.rows, straight[1].rows)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.03)
+    assert losses[0] != losses[1]
+
+
+def test_metrics_are_written_once_for_each_step(tmp_path, monkeypatch):
+    recipe = replace(QUICK, batch_size=1, epochs=3)  # eight steps an epoch
+    with monkeypatch.context() as patch:
+        interrupt_at_state(patch, 18)
+        with pytest.raises(Interruption):
+            train(tmp_path, recipe, execution=ALWAYS)
+    train(tmp_path, recipe, after_epoch=lambda epoch: {"target/masked": epoch / 10})
+    lines = journal.read(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [8, 10, 16, 20, 24]
+    assert [line["step"] for line in lines if "loss" in line] == [10, 20]
+    assert {"lr", "clips_per_sec", "data_wait"} <= lines[1].keys()
+    assert 0 <= lines[1]["data_wait"] <= 1
+    assert lines[-1]["target/masked"] == 0.3
+    assert lines[-1]["train_acc1"] >= 0
+
+
+def test_tensorboard_reads_what_was_asked_for(tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(tmp_path, execution=Execution(tensorboard=True))
+    events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    lines = journal.read(tmp_path / "metrics.jsonl")
+    losses = [line["train_loss"] for line in lines if "train_loss" in line]
+    assert [event.value for event in events.Scalars("train_loss")] == pytest.approx(losses)
+
+
+# --- memory ---
+
+
+def test_out_of_memory_says_what_to_try(tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    model = tiny.classifier()
+    monkeypatch.setattr(model, "encode_video", full)
+    with pytest.raises(RuntimeError, match=r"out of memory with 4 clips at once .*Try at_once=2 .*recompute=True"):
+        train(tmp_path, model=model)
+
+
+@pytest.mark.parametrize("fitting", [0, 1, 2, 3, 20, 63, 64, 100])
+def test_largest_at_once_is_found(fitting):
+    asked = []
+    assert memory.largest_at_once(lambda clips: asked.append(clips) or clips <= fitting, limit=100) == fitting
+    assert len(asked) <= 16
+    assert max(asked) <= 100
+
+
+def test_dry_run_tells_memory_from_other_errors(monkeypatch):
+    classifier = loop.ClassifierWithTexts(tiny.classifier(), tiny.DESCRIPTIONS.texts)
+    assert memory.dry_run(classifier, 2)
+    for error in (torch.OutOfMemoryError("full"), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        monkeypatch.setattr(classifier.model, "encode_video", lambda *_, error=error: (_ for _ in ()).throw(error))
+        assert not memory.dry_run(classifier, 2)
+    monkeypatch.setattr(classifier.model, "encode_video", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        memory.dry_run(classifier, 2)
 
 
 # --- refusals ---
@@ -272,15 +444,12 @@ def truncate(path):
     ("damage", "name", "error", "message"),
     [
         (truncate, "history.json", ValueError, r"history\.json: broken .*Delete .* to train anew"),
-        (truncate, "epoch_02.pt", ValueError, r"epoch_02\.pt: not a readable checkpoint"),
-        (truncate, "optimizer_02.pt", ValueError, r"optimizer_02\.pt: not a readable checkpoint"),
-        ("unlink", "epoch_02.pt", FileNotFoundError, r"epoch_02\.pt: no such checkpoint"),
-        ("unlink", "optimizer_02.pt", FileNotFoundError, r"optimizer_02\.pt: no such checkpoint"),
+        (truncate, "epoch_04.pt", ValueError, r"epoch_04\.pt: not a readable checkpoint"),
+        ("unlink", "epoch_04.pt", FileNotFoundError, r"epoch_04\.pt: no such checkpoint"),
     ],
 )
 def test_corrupt_run_is_explained(tmp_path, damage, name, error, message):
-    with pytest.raises(Interruption):
-        train(tmp_path, after_epoch=interrupt_after(2))
+    train(tmp_path)
     damage(tmp_path / name) if callable(damage) else (tmp_path / name).unlink()
     with pytest.raises(error, match=message):
         train(tmp_path)
@@ -291,7 +460,7 @@ def test_loss_that_is_not_finite_names_the_batch(tmp_path):
     model.clip.visual.proj.data[0, 0] = float("nan")
     with pytest.raises(ValueError, match=r"not finite in epoch 1, step 1 .*clip_\d, clip_\d.*Lower lr"):
         train(tmp_path, model=model)
-    assert list(tmp_path.iterdir()) == []  # no checkpoint of a broken model
+    assert list(tmp_path.glob("*.pt")) == []  # no checkpoint of a broken model
 
 
 def with_broken(tmp_path, good):

@@ -13,7 +13,7 @@ import yaml
 from motion_lib.config import RunConfig
 from motion_lib.storage import write_text
 
-_SHOWN_LINES = 15  # of the log, in an error
+_SHOWN_LINES = 40  # of the log, in an error
 
 
 def launched_by_torchrun() -> bool:

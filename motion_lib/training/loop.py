@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -165,39 +165,39 @@ def _train(
         execution.tensorboard,
         quiet=not fabric.is_global_zero,
     )
-    for epoch in range(state.epoch, recipe.epochs):
-        model.train()
-        share = _share_of_epoch(fabric, len(clips), recipe, execution, epoch)
-        loaded = _loaded(fabric, clips, share[state.step :], recipe, execution, epoch)
-        for step in range(state.step, steps):
-            pieces, waited = _take(loaded, len(share[step]))
-            count, save = _agree(fabric, pieces, history, state.due(execution.checkpoint_minutes))
-            if count:
-                rate = learning_rate(recipe, epoch + step / steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * group["ratio"]
-                sums = _accumulate(fabric, classifier, [piece for piece in pieces if len(piece)], count)
-                if recipe.clip_ratio_reading == "gradient_norm":
-                    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_ratio)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                names = [clips.dataset.items[index].video_id for piece in pieces for index in piece.indices]
-                state.launched(_Step(epoch, step, rate, count, waited, names, sums), progress)
-            state.step = step + 1
-            if save and state.step < steps:
-                state.settle(progress)
-                _save(fabric, model, optimizer, history, state)
-        state.settle(progress)
-        if not state.totals[2]:
-            raise ValueError(f"{clips.dataset.name}: not one of its {len(clips)} videos could be read.")
-        rate = learning_rate(recipe, epoch + (steps - 1) / steps)
-        _end_epoch(fabric, model, optimizer, recipe, history, state, rate)
-        if fabric.is_global_zero:
-            model.eval()  # whoever looks at the model now must not move its BatchNorm statistics
-            measured = after_epoch(epoch + 1) if after_epoch is not None else None
-            progress.epoch(history.rows[-1], measured or {})
-        fabric.barrier()
-    progress.close()
+    with closing(progress):
+        for epoch in range(state.epoch, recipe.epochs):
+            model.train()
+            share = _share_of_epoch(fabric, len(clips), recipe, execution, epoch)
+            loaded = _loaded(fabric, clips, share[state.step :], recipe, execution, epoch)
+            for step in range(state.step, steps):
+                pieces, waited = _take(loaded, len(share[step]))
+                count, save = _agree(fabric, pieces, history, state.due(execution.checkpoint_minutes))
+                if count:
+                    rate = learning_rate(recipe, epoch + step / steps)
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate * group["ratio"]
+                    sums = accumulate(fabric, classifier, [piece for piece in pieces if len(piece)], count)
+                    if recipe.clip_ratio_reading == "gradient_norm":
+                        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_ratio)
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
+                    names = [clips.dataset.items[index].video_id for piece in pieces for index in piece.indices]
+                    state.launched(_Step(epoch, step, rate, count, waited, names, sums), progress)
+                state.step = step + 1
+                if save and state.step < steps:
+                    state.settle(progress)
+                    _save(fabric, model, optimizer, history, state)
+            state.settle(progress)
+            if not state.totals[2]:
+                raise ValueError(f"{clips.dataset.name}: not one of its {len(clips)} videos could be read.")
+            rate = learning_rate(recipe, epoch + (steps - 1) / steps)
+            _end_epoch(fabric, model, optimizer, recipe, history, state, rate)
+            if fabric.is_global_zero:
+                model.eval()  # whoever looks at the model now must not move its BatchNorm statistics
+                measured = after_epoch(epoch + 1) if after_epoch is not None else None
+                progress.epoch(history.rows[-1], measured or {})
+            fabric.barrier()
     if fabric.is_global_zero:
         run_files.remove_states(history.run_dir)
 
@@ -248,7 +248,7 @@ def _agree(fabric: Fabric, pieces: Iterable[TrainingBatch], history: History, du
     return count, bool(save)
 
 
-def _accumulate(fabric: Fabric, classifier: nn.Module, pieces: list[TrainingBatch], count: int) -> Tensor:
+def accumulate(fabric: Fabric, classifier: nn.Module, pieces: list[TrainingBatch], count: int) -> Tensor:
     """Add up the gradients of the mean loss over all `count` clips of a batch, of which this device has `pieces`.
 
     Returns: (2,) float64 on the device: sum of this device's losses, and how many of its clips were right.

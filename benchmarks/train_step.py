@@ -1,0 +1,264 @@
+"""One training step of ours against a plain one, on the same weights and clips, in one run.
+
+    python -m benchmarks.train_step                    # two CPU cores: ViT-B/16 and the miniature's tower
+    python -m benchmarks.train_step --device cuda      # ViT-B/16, bf16, torch.compile; the loader from packed frames
+
+The plain step is written as the paper's code base writes it: frames are normalised one by one on the host,
+CLIP's image tower runs as shipped (`nn.MultiheadAttention`), mixed precision with a gradient scaler or float32,
+loss and accuracy are read from the device in every step. Losses of both are compared step by step. Prints the
+result and writes results/benchmarks/train_step_<device>.json.
+"""
+
+import argparse
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.frame_cache import copies, textures
+from benchmarks.machine import write_result
+from motion_lib.augmentation import AUGMENTATIONS, View
+from motion_lib.clip_loading import CLIP
+from motion_lib.frame_packing import pack
+from motion_lib.frames import open_clips
+from motion_lib.loading import TrainingBatch, epoch_order, split_batch, training_batches
+from motion_lib.miniature import pretrain
+from motion_lib.models import PrototypeClassifier
+from motion_lib.packed_frames import Packing
+from motion_lib.preprocessing import Preprocess
+from motion_lib.training.loop import ClassifierWithTexts, accumulate, parameter_groups, single_device
+from motion_lib.training.memory import dry_run, largest_at_once
+from motion_lib.training.recipe import Recipe
+
+FRAMES, CLASSES, KINETICS_TRAIN = 8, 400, 240_436
+TEXTS = tuple(f"moving in way number {number}." for number in range(CLASSES))
+COMPARED = 3  # steps whose losses are compared, before those that are timed
+
+
+def vit_b16() -> tuple[CLIP, Preprocess]:
+    """CLIP ViT-B/16 with random weights: time does not depend on what they are."""
+    torch.manual_seed(0)
+    model = CLIP(512, 224, 12, 768, 16, 77, 49408, 512, 8, 12).float().eval()
+    return model, Preprocess(FRAMES, short_side=224, crop_size=224)
+
+
+def miniature() -> tuple[CLIP, Preprocess]:
+    """The miniature's tiny CLIP, random weights."""
+    torch.manual_seed(0)
+    model = pretrain.build(pretrain.TinyClip()).float().eval()
+    return model, Preprocess(FRAMES, short_side=64, crop_size=64)
+
+
+def batch_of(clips: int, size: int) -> TrainingBatch:
+    """Random pictures; the whole frame is the view, as after a crop on the host."""
+    rng = np.random.default_rng(0)
+    pictures = torch.from_numpy(rng.integers(0, 256, (clips, FRAMES, 3, size, size), dtype=np.uint8))
+    view = View(0, 0, size, size, flip=False, grayscale=False)
+    labels = torch.from_numpy(rng.integers(0, CLASSES, clips))
+    return TrainingBatch(list(pictures), [view] * clips, size, labels, list(range(clips)), {})
+
+
+class PlainStep:
+    """The step as the paper's code base has it."""
+
+    def __init__(self, model: PrototypeClassifier, recipe: Recipe):
+        self.model, self.mixed = model.train(), recipe.precision == "bf16"
+        self.prototypes = model.encode_text(TEXTS)
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.lr, weight_decay=0.2)
+        self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.mixed)
+        # As the code base: half precision on a GPU. A CPU has no fast half precision.
+        self.dtype = torch.float16 if model.device.type == "cuda" else torch.bfloat16
+
+    def __call__(self, batch: TrainingBatch) -> float:
+        """One step; returns its loss."""
+        device = self.model.device
+        images = torch.stack([torch.stack([self._normalised(frame) for frame in clip]) for clip in batch.clips])
+        images, labels = images.flatten(0, 1).to(device), batch.labels.to(device)
+        with torch.autocast(device.type, self.dtype, enabled=self.mixed):
+            video = self.model.clip.visual(images).unflatten(0, (-1, FRAMES)).mean(dim=1)
+        logits = self.model.similarity(video.float(), self.prototypes)
+        loss = F.cross_entropy(logits, labels)
+        shown = loss.item()
+        (logits.argmax(1) == labels).float().mean().item()
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return shown
+
+    def _normalised(self, frame: Tensor) -> Tensor:
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self.model.preprocess.mean, self.model.preprocess.std))
+        return (frame.float() / 255 - mean) / std
+
+
+class OurStep:
+    """The loop's own step."""
+
+    def __init__(self, model: PrototypeClassifier, recipe: Recipe, compiled: bool = False):
+        self.fabric, self.recipe = single_device(model, recipe), recipe
+        fused = True if model.device.type == "cuda" else None
+        optimizer = torch.optim.AdamW(
+            parameter_groups(model.train(), recipe), lr=recipe.lr, weight_decay=0.2, fused=fused
+        )
+        classifier: nn.Module = ClassifierWithTexts(model, TEXTS)
+        self.classifier, self.optimizer = self.fabric.setup(
+            torch.compile(classifier) if compiled else classifier, optimizer
+        )
+
+    def __call__(self, batch: TrainingBatch) -> Tensor:
+        """One step; returns the sum of its losses, still on the device, and how many clips were right."""
+        sums = accumulate(self.fabric, self.classifier, [batch], len(batch))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return sums
+
+
+def seconds(steps: dict[str, Callable[[], object]], repeats: int, wait: Callable[[], None]) -> dict[str, list[float]]:
+    """Seconds of each step, taken in turn, so that all meet the machine's moods."""
+    found: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            wait()
+            start = time.perf_counter()
+            step()
+            wait()
+            found[name].append(time.perf_counter() - start)
+    return found
+
+
+def compare(
+    built: tuple[CLIP, Preprocess], clips: int, precision: str, device: str, repeats: int, compiled: bool = False
+) -> dict:
+    """One row: losses of both steps, seconds of both, their ratio."""
+    recipe, (clip_model, preprocess) = Recipe(precision=precision, lr=1e-5), built
+    models = [PrototypeClassifier(copy.deepcopy(clip_model), preprocess).to(device) for _ in range(2)]
+    plain, ours = PlainStep(models[0], recipe), OurStep(models[1], recipe, compiled)
+    batch = batch_of(clips, preprocess.crop_size)
+    losses = {"plain": [], "ours": []}
+    for _ in range(COMPARED):
+        losses["plain"].append(plain(batch))
+        losses["ours"].append(float(ours(batch)[0]) / clips)
+    wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
+    taken = seconds({"plain": lambda: plain(batch), "ours": lambda: ours(batch)}, repeats, wait)
+    median = {name: statistics.median(times) for name, times in taken.items()}
+    frames_per_sec = clips * FRAMES / median["ours"]
+    row = {
+        "precision": precision,
+        "compiled": compiled,
+        "clips": clips,
+        "frames": FRAMES,
+        "losses": losses,
+        "largest_relative_difference_of_losses": max(abs(a / b - 1) for a, b in zip(*losses.values(), strict=True)),
+        "seconds": {name: [round(t, 4) for t in times] for name, times in taken.items()},
+        "ratio": median["plain"] / median["ours"],
+        "frames_per_sec": frames_per_sec,
+    }
+    if preprocess.crop_size == 224:  # the paper's model
+        row["hours_of_the_papers_recipe"] = KINETICS_TRAIN * Recipe().epochs * FRAMES / frames_per_sec / 3600
+    return row
+
+
+def matmul_ceiling(size: int = 8192, repeats: int = 20) -> float:
+    """Floating point operations per second of a large bf16 product on the GPU."""
+    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    times = seconds({"product": lambda: a @ b}, repeats, torch.cuda.synchronize)["product"]
+    return 2 * size**3 / min(times)
+
+
+def vit_b16_flops() -> float:
+    """Operations of one frame, forward and backward, of ViT-B/16 as shipped: what a step has to earn."""
+    tokens, width, layers = 197, 768, 12
+    layer = 2 * tokens * 12 * width**2 + 4 * tokens**2 * width
+    return 3 * (layers * layer + 2 * 196 * width * 3 * 16**2)
+
+
+def loader_busy(step: OurStep, clips: int, workers: int, videos: int) -> dict:
+    """Share of the time in which the GPU trains, fed by the loader from packed frames with the paper's views."""
+    preprocess = Preprocess(FRAMES)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "clips").mkdir()
+        dataset = copies(textures(folder), folder / "clips", videos)
+        pack(dataset, Packing.of(preprocess), folder, workers=workers)
+        opened = open_clips(dataset, preprocess, folder, "packed")
+        pieces = split_batch(epoch_order(len(opened), 0, 0), 0, 1, clips)
+        loader = training_batches(opened, pieces, 0, 0, workers, AUGMENTATIONS["text4vis"], pin_memory=True)
+        waited, trained, batches = 0.0, 0, iter(loader)
+        step(next(batches))  # workers start
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            waited += time.perf_counter() - asked
+            if batch is None or len(batch) < clips:
+                break
+            step(batch)
+            trained += len(batch)
+        torch.cuda.synchronize()
+        total = time.perf_counter() - start
+    return {
+        "workers": workers,
+        "frames_per_sec": trained * FRAMES / total,
+        "waiting_for_data": waited / total,
+    }
+
+
+def on_gpu(args: argparse.Namespace) -> dict:
+    """ViT-B/16 in bf16 with torch.compile."""
+    built, ceiling = vit_b16(), matmul_ceiling()
+    torch.cuda.reset_peak_memory_stats()
+    row = compare(built, args.clips, "bf16", "cuda", args.repeats, compiled=True)
+    memory = torch.cuda.max_memory_allocated()
+    recipe = Recipe(precision="bf16")
+    model = PrototypeClassifier(copy.deepcopy(built[0]), built[1]).to("cuda")
+    step = OurStep(model, recipe, compiled=True)
+    fed = loader_busy(step, args.clips, args.workers, args.videos)
+    fitting = largest_at_once(lambda n: dry_run(ClassifierWithTexts(model, TEXTS), n, torch.bfloat16), limit=512)
+    return {
+        "rows": {"ViT-B/16": row},
+        "matmul_flops": ceiling,
+        "share_of_matmul_ceiling": row["frames_per_sec"] * vit_b16_flops() / ceiling,
+        "peak_memory_bytes": memory,
+        "largest_at_once": fitting,
+        "loader": fed,
+    }
+
+
+def on_cpu(args: argparse.Namespace) -> dict:
+    """ViT-B/16 on few clips, and the miniature's own step."""
+    vit, tiny = vit_b16(), miniature()
+    small = compare(tiny, 20, "fp32", "cpu", 10 * args.repeats)
+    full, half = (compare(vit, args.clips, precision, "cpu", args.repeats) for precision in ("fp32", "bf16"))
+    # Without a GPU the code base trains in float32: its mixed precision is CUDA's.
+    plain, ours = statistics.median(full["seconds"]["plain"]), statistics.median(half["seconds"]["ours"])
+    return {
+        "threads": torch.get_num_threads(),
+        "rows": {"miniature, fp32": small, "ViT-B/16, fp32": full, "ViT-B/16, bf16 (plain: autocast)": half},
+        "ViT-B/16: ours in bf16 against the plain step in fp32": plain / ours,
+    }
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--clips", type=int, help="of a ViT-B/16 step; 2 on a CPU, 64 on a GPU")
+    parser.add_argument("--repeats", type=int, help="timed steps of each; 3 on a CPU, 20 on a GPU")
+    parser.add_argument("--workers", type=int, default=16, help="loader processes (GPU)")
+    parser.add_argument("--videos", type=int, default=4096, help="packed for the loader (GPU)")
+    args = parser.parse_args()
+    on_a_gpu = args.device == "cuda"
+    args.clips, args.repeats = args.clips or (64 if on_a_gpu else 2), args.repeats or (20 if on_a_gpu else 3)
+    print(write_result(f"train_step_{args.device}", on_gpu(args) if on_a_gpu else on_cpu(args)))
+
+
+if __name__ == "__main__":
+    main()
