@@ -3,8 +3,8 @@
 All frames of a clip share what was drawn. Frames stay uint8, each step rounded as Pillow rounds it, so that
 a view is the same picture whatever device made it.
 
-Source: Text4Vis commit d61b34d (random resized crop, flip, grayscale); Temporal Segment Networks for the
-multi-scale crop, which ViFi-CLIP and X-CLIP use.
+Source: Text4Vis commit d61b34d (random resized crop, flip, grayscale); ViFi-CLIP and X-CLIP, commits e2d1948 and
+1744b21, for the multi-scale crop.
 """
 
 import math
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CROPS = ("random_resized", "multi_scale", "centre")
-_AREA, _ASPECT, _TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of a random resized crop, torchvision's defaults
+_AREA, _ASPECT, _TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of a random resized crop
 _SCALES = (1.0, 0.875, 0.75, 0.66)  # of the short side, multi-scale crop
 _LUMA = (19595, 38470, 7471)  # of 65,536; Pillow's grey
 
@@ -72,9 +72,9 @@ AUGMENTATIONS = {
 def _random_resized(rng: np.random.Generator, height: int, width: int, size: int) -> tuple[int, int, int, int]:
     for _ in range(_TRIES):
         area = rng.uniform(*_AREA) * height * width
-        aspect = math.exp(rng.uniform(*np.log(_ASPECT)))
+        aspect = rng.uniform(*_ASPECT)
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if rng.random() < 0.5:  # Text4Vis's own addition
+        if rng.random() < 0.5:  # as likely upright as lying
             w, h = h, w
         if 0 < w <= width and 0 < h <= height:
             return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w

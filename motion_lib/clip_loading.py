@@ -46,6 +46,7 @@ __all__ = [
     "embed_dim",
     "encode_text",
     "load_clip",
+    "longest",
     "tokenize",
     "transformer_heads",
 ]
@@ -110,16 +111,22 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def encode_text(model: CLIP, tokens: Tensor) -> Tensor:
+def longest(tokens: Tensor) -> int:
+    """Tokens up to and with the last end token of any text; (K, 77) -> at most 77."""
+    return int(tokens.argmax(dim=-1).max()) + 1
+
+
+def encode_text(model: CLIP, tokens: Tensor, length: int | None = None) -> Tensor:
     """CLIP's text tower, run only as far as the longest end token.
 
     The tower is causal and reads its output at the end token, so the padding after it cannot
     change the result; leaving it out is exact and, for short texts, several times faster.
 
-    Args: tokens: (K, 77) int.   Returns: (K, D) float, not unit length.
+    Args: tokens: (K, 77) int.   length: `longest(tokens)` where it is known: a GPU then need not be asked.
+    Returns: (K, D) float, not unit length.
     """
     ends = tokens.argmax(dim=-1)
-    length = int(ends.max()) + 1
+    length = length or longest(tokens)
     x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
     x = x.permute(1, 0, 2)  # (K, L, W) -> (L, K, W), the layout of CLIP's blocks
     for block in model.transformer.resblocks:
@@ -128,7 +135,7 @@ def encode_text(model: CLIP, tokens: Tensor) -> Tensor:
         x = x + block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
         x = x + block.mlp(block.ln_2(x))
     x = model.ln_final(x.permute(1, 0, 2))
-    return x[torch.arange(len(tokens)), ends] @ model.text_projection
+    return x[torch.arange(len(tokens), device=x.device), ends] @ model.text_projection
 
 
 def embed_dim(model: CLIP) -> int:

@@ -46,6 +46,7 @@ from motion_lib.records import Measurement, Weights, write_record
 from motion_lib.storage import content_hash, file_sha256
 from motion_lib.training import Execution, History, Recipe, fine_tune, loop, recipe
 from motion_lib.training.launch import launch, launched_by_torchrun
+from motion_lib.training.run_files import is_finished
 
 # Code that decides what a training run gives, besides its parameters.
 _TRAINED_BY = (
@@ -71,6 +72,8 @@ class Experiment:
     """
 
     def __init__(self, cfg: RunConfig):
+        for key in cfg.validate:
+            get_method(key)  # a name that is none would be left out in silence
         inputs.require_inputs(cfg)
         self.cfg = cfg
 
@@ -157,7 +160,7 @@ class Experiment:
         )
 
     def execution(self) -> Execution:
-        """How this configuration trains, which changes no number."""
+        """How this configuration trains, which changes no number (BatchNorm's aside, see `Execution`)."""
         cfg = self.cfg
         return Execution(
             num_workers=cfg.num_workers,
@@ -228,7 +231,7 @@ class Experiment:
             model = model.to(fabric.device)
         with fabric.rank_zero_first() if fabric else nullcontext():
             clips = self.clips(self.cfg.source, "train", model)  # fills the frame cache, by one process
-        if self.cfg.devices > 1 and not launched_by_torchrun():
+        if self.cfg.devices > 1 and not launched_by_torchrun() and not is_finished(run_dir, self.cfg.epochs):
             launch(self.cfg, key, run_dir)
         return fine_tune(
             model,

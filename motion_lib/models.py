@@ -93,10 +93,10 @@ class PrototypeClassifier(nn.Module):
         """K sentences -> (K, D), not unit length; carries a gradient only if the text tower is trained."""
         return self.encode_tokens(clip_loading.tokenize(list(texts)).to(self.device))
 
-    def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """(K, 77) token ids on the model's device -> (K, D), as `encode_text`."""
+    def encode_tokens(self, tokens: Tensor, length: int | None = None) -> Tensor:
+        """(K, 77) token ids on the model's device -> (K, D), as `encode_text`; `length`: `clip_loading.longest`."""
         with nullcontext() if self.train_text else torch.no_grad():
-            return clip_loading.encode_text(self.clip, tokens)
+            return clip_loading.encode_text(self.clip, tokens, length)
 
     def similarity(self, video: Tensor, text: Tensor) -> Tensor:
         """(B, D), (K, D) -> (B, K): exp(logit_scale) x cosine."""

@@ -133,9 +133,13 @@ def test_the_mean_cannot_see_order(smoke):
 
 def test_the_transformer_can_see_order_where_frames_differ(smoke, monkeypatch):
     """After so few steps all frames look alike to the image tower, so very different ones are put in."""
-    encoded = smoke.encode_frames(smoke.vanilla, smoke.cfg.targets[0])
-    noise = torch.randn(encoded.features.shape, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(smoke, "encode_frames", lambda *_: replace(encoded, features=noise))
+    encode, generator = smoke.encode_frames, torch.Generator().manual_seed(0)
+
+    def noise(model, target):
+        encoded = encode(model, target)
+        return replace(encoded, features=torch.randn(encoded.features.shape, generator=generator))
+
+    monkeypatch.setattr(smoke, "encode_frames", noise)
     table = overview.order_table(smoke, TEMPORAL_METHODS)
     assert_order_blind(table[table["Head"] == "mean"])
     with pytest.raises(AssertionError):

@@ -448,9 +448,10 @@ def history_rows(shift: float) -> list[dict]:
     return [{"epoch": e, "train_loss": 3 / e + shift, "train_acc1": e / 10} for e in (1, 2, 3)]
 
 
-def epoch_frame(sd: float) -> pd.DataFrame:
-    rows = [(line, e, 20 + e, sd) for line in ("object named", "object masked", "held-out source") for e in range(4)]
-    return pd.DataFrame(rows, columns=["line", "epoch", "mean", "sd"])
+def epoch_frame(half: float) -> pd.DataFrame:
+    lines = ("object named", "object masked", "held-out source")
+    rows = [(line, e, 20 + e, 20 + e - half, 20 + e + half) for line in lines for e in range(4)]
+    return pd.DataFrame(rows, columns=["line", "epoch", "mean", "low", "high"])
 
 
 def bar_frame() -> pd.DataFrame:
@@ -624,10 +625,11 @@ def test_error_bars_say_what_they_are(cfg):
 
 def test_epoch_curves_come_from_the_records_of_all_seeds(cfg):
     records = put_everything(cfg, seeds=(0, 1))
-    figure, numbers = overview.epochs_figure(records, cfg, {0: 1.0, 1: 40.0, 2: 80.0})
+    figure, numbers = overview.epochs_figure(records, cfg)
     named = numbers[(numbers["target"] == "miniature UCF-like") & (numbers["line"] == "object named")]
     assert named["mean"].tolist() == pytest.approx([100 / 6, 200 / 6, 300 / 6])
-    assert "Bands" in figure.get_supxlabel()
+    assert set(named["seeds"]) == {2}
+    assert "Bands: 95 %" in figure.get_supxlabel()
 
 
 def test_first_results_show_chance_beside_the_methods():

@@ -17,6 +17,7 @@ from motion_lib.statistics import (
     holm,
     mcnemar_exact,
     mean_and_sd,
+    mean_interval,
     smallest_detectable_gap,
     wilson_interval,
 )
@@ -289,6 +290,13 @@ def test_holm_refuses(bad):
 
 
 # --- mean and spread, GRIM ---
+
+
+def test_mean_interval_by_hand():
+    """t of 3 values, two-sided 95 %: 4.3027 (table); their standard deviation is 1."""
+    assert mean_interval([1, 2, 3]) == pytest.approx((2, 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
+    assert mean_interval([4, 4, 4]) == (4, 4, 4)
+    assert np.isnan(mean_interval([4]).low)
 
 
 def test_mean_and_sd_by_hand():

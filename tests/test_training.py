@@ -155,7 +155,7 @@ def test_text_tower_and_prototypes_stay(tmp_path):
 def test_frozen_prototypes_are_encoded_once(tmp_path, monkeypatch, train_text, calls):
     model, seen = tiny.classifier(train_text=train_text), []
     encode = model.encode_tokens
-    monkeypatch.setattr(model, "encode_tokens", lambda tokens: seen.append(tokens) or encode(tokens))
+    monkeypatch.setattr(model, "encode_tokens", lambda *tokens: seen.append(tokens) or encode(*tokens))
     train(tmp_path, model=model)
     assert len(seen) == calls  # two steps in each of four epochs
 
@@ -257,6 +257,66 @@ def test_run_goes_on_in_the_middle_of_an_epoch(tmp_path, straight, monkeypatch, 
     assert len(trained) == 2 * QUICK.epochs - number  # steps that were done are not done again
 
 
+@pytest.mark.parametrize("epoch", [1, 4])
+def test_run_cut_off_between_state_and_history_loses_nothing(tmp_path, straight, monkeypatch, epoch):
+    write = run_files.History.write
+
+    def cut_off(history, recipe):
+        if len(history.rows) == epoch:
+            raise Interruption
+        write(history, recipe)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_files.History, "write", cut_off)
+        with pytest.raises(Interruption):
+            train(tmp_path)
+    assert_equals_straight_run(straight, *train(tmp_path))
+    taken = []
+    monkeypatch.setattr(loop, "_take", lambda *_: taken.append(1))
+    assert_equals_straight_run(straight, *train(tmp_path))  # is read
+    assert taken == []
+
+
+@pytest.mark.parametrize("epoch", [1, 4])
+def test_what_was_cut_off_while_it_measured_an_epoch_measures_it_again(tmp_path, epoch):
+    with pytest.raises(Interruption):
+        train(tmp_path, after_epoch=interrupt_after(epoch))
+    seen = []
+    train(tmp_path, after_epoch=lambda done: seen.append(done) or {"target": done / 10})
+    assert seen == list(range(epoch, 5))
+    reported = [line["epoch"] for line in journal.read(tmp_path / "metrics.jsonl") if "train_loss" in line]
+    assert reported == [1, 2, 3, 4]
+    assert not list(tmp_path.glob("resume-*"))
+
+
+def test_another_recipe_is_refused_in_the_first_epoch_too(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at_state(patch, 1)
+        with pytest.raises(Interruption):
+            train(tmp_path, execution=ALWAYS)
+    with pytest.raises(ValueError, match="holds a run of another recipe"):
+        train(tmp_path, replace(QUICK, lr=2e-3))
+
+
+def test_weights_that_are_not_finite_reach_no_file(tmp_path):
+    """A finite loss whose gradient is not: in the very last step no later loss would tell."""
+    steps = []
+
+    def spoil(optimizer, *_):
+        steps.append(1)
+        if len(steps) == 8:
+            optimizer.param_groups[0]["params"][0].grad.fill_(float("nan"))
+
+    handle = register_optimizer_step_pre_hook(spoil)
+    try:
+        with pytest.raises(ValueError, match=r"not finite after epoch 4, step 2 .*batch: clip_"):
+            train(tmp_path)
+    finally:
+        handle.remove()
+    assert not (tmp_path / "epoch_04.pt").exists()
+    assert all(t.isfinite().all() for t in torch.load(tmp_path / "epoch_03.pt", weights_only=True)["model"].values())
+
+
 def damage(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -283,7 +343,9 @@ def test_without_a_whole_state_a_run_begins_anew(tmp_path, straight, monkeypatch
     for path in tmp_path.glob("resume-*.pt"):
         truncate(path)
     assert_equals_straight_run(straight, *train(tmp_path))
-    assert capsys.readouterr().out.count("is damaged") == 2
+    said = capsys.readouterr().out
+    assert said.count("is damaged") == 2
+    assert said.count("none is left, training begins anew") == 1
 
 
 def test_what_a_killed_process_left_half_written_is_cleared(tmp_path, straight):

@@ -10,17 +10,19 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import yaml
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
 from motion_lib.config import RunConfig, parse_overrides
 from motion_lib.experiment import Experiment
 from motion_lib.methods import METHODS, get_method
 from motion_lib.training.launch import launched_by_torchrun
-from motion_lib.training.loop import ClassifierWithTexts
+from motion_lib.training.loop import ClassifierWithTexts, parameter_groups
 from motion_lib.training.memory import dry_run, largest_at_once
 from motion_lib.training.recipe import PRECISIONS
 
@@ -83,7 +85,8 @@ def fabric_of(cfg: RunConfig) -> Fabric | None:
         accelerator=cfg.torch_device.type,
         devices=local,
         num_nodes=everywhere // local,
-        strategy="ddp" if everywhere > 1 else "auto",
+        # The others wait while the first device scores an epoch, which may take longer than torch's half hour.
+        strategy=DDPStrategy(timeout=timedelta(days=1)) if everywhere > 1 else "auto",
         precision=PRECISIONS[cfg.precision],
     )
     fabric.launch()
@@ -91,7 +94,10 @@ def fabric_of(cfg: RunConfig) -> Fabric | None:
 
 
 def largest(cfg: RunConfig, key: str) -> int:
-    """Clips that fit this device at once in training, by trying. Raises: ValueError without a GPU."""
+    """Clips that fit this device at once in training, by trying; several devices need one more copy of the gradients.
+
+    Raises: ValueError without a GPU.
+    """
     if cfg.torch_device.type != "cuda":
         raise ValueError("--largest needs a GPU: a CPU would swap instead of saying that memory does not suffice.")
     experiment, method = Experiment(cfg), get_method(key)
@@ -99,6 +105,10 @@ def largest(cfg: RunConfig, key: str) -> int:
     model.recompute = cfg.recompute
     classifier = ClassifierWithTexts(model, experiment.training_texts(method).texts)
     dtype = torch.bfloat16 if cfg.precision == "bf16" else torch.float32
+    optimizer = torch.optim.AdamW(parameter_groups(model, experiment.recipe()), lr=0.0)
+    if not dry_run(classifier, 1, dtype):
+        return 0
+    optimizer.step()  # its moments and the gradients stay, as in training
     return largest_at_once(lambda clips: dry_run(classifier, clips, dtype))
 
 

@@ -63,7 +63,9 @@ class ClassifierWithTexts(nn.Module):
     def __init__(self, model: PrototypeClassifier, texts: tuple[str, ...]):
         super().__init__()
         self.model = model
-        tokens = clip_loading.tokenize(list(texts)).to(model.device)
+        tokens = clip_loading.tokenize(list(texts))
+        self.length = clip_loading.longest(tokens)
+        tokens = tokens.to(model.device)
         # The prototypes of a frozen text tower never change: encode them once.
         fixed = tokens if model.train_text else model.encode_text(texts)
         self.register_buffer("texts", fixed, persistent=False)
@@ -71,7 +73,7 @@ class ClassifierWithTexts(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """(B, T, 3, S, S) uint8 -> (B, K) float32 logits."""
         video = self.model.encode_video(normalise(frames, self.model.preprocess))
-        text = self.model.encode_tokens(self.texts) if self.model.train_text else self.texts
+        text = self.model.encode_tokens(self.texts, self.length) if self.model.train_text else self.texts
         # Logits reach 100, where bfloat16 knows steps of one half: cosines are taken in float32.
         with torch.autocast(frames.device.type, enabled=False):
             return self.model.similarity(video.float(), text.float())
@@ -102,7 +104,8 @@ def fine_tune(
     Args:
         descriptions: one text per class of the data set, matched by class name.
         run_dir: checkpoints of every epoch, the history, states to go on from. A run that was cut off goes on
-            from its newest state and ends where an uninterrupted run ends; a finished run is read.
+            from its newest state and ends where an uninterrupted run ends, on a CPU bit for bit (GPU kernels that
+            add in any order are no more repeatable than without an interruption); a finished run is read.
         after_epoch: called on the first device with the number of epochs done; what it measured is logged.
         fabric: launched, of the recipe's precision; None trains in this process on the model's device.
     Raises: ValueError if `run_dir` holds a run of another recipe, other texts or other videos, or the
@@ -112,11 +115,13 @@ def fine_tune(
     fabric = fabric or single_device(model, recipe)
     clips, run_dir = clips_for(dataset, model.preprocess), Path(run_dir)
     texts = descriptions.select(clips.dataset.class_names).texts
-    history = run_files.read_history(run_dir, recipe, content_hash(texts, clips.video_ids))
-    if len(history.rows) == recipe.epochs:
+    inputs = content_hash(texts, clips.video_ids)
+    history = run_files.read_history(run_dir, recipe, inputs)
+    if fabric.broadcast(run_files.is_finished(run_dir, recipe.epochs)):
         run_files.load_finished(history, model)
         return history
     with run_files.sole_writer(run_dir) if fabric.is_global_zero else nullcontext():
+        history = run_files.read_history(run_dir, recipe, inputs)  # what another process did meanwhile counts
         _train(fabric, model, clips, texts, recipe, execution, history, after_epoch)
     fabric.barrier()
     model.eval()
@@ -151,6 +156,10 @@ def _train(
         fused=fabric.device.type == "cuda" or None,
     )
     state = _resume(fabric, model, optimizer, history)
+    if fabric.is_global_zero:
+        history.write(recipe)  # from now on the folder says whose run it is
+    # What the processes tell each other in every step goes past the GPUs, which then never wait for it.
+    hosts = dist.new_group(backend="gloo") if fabric.world_size > 1 else None
     classifier = ClassifierWithTexts(model, texts)
     if execution.compiled:
         classifier = torch.compile(classifier)
@@ -166,13 +175,16 @@ def _train(
         quiet=not fabric.is_global_zero,
     )
     with closing(progress):
+        if fabric.broadcast(state.step == 0 and bool(history.rows) and not progress.has_epoch(len(history.rows))):
+            _look(fabric, model, history, after_epoch, progress)  # was cut off in the middle of it
+        state.restart_clock()
         for epoch in range(state.epoch, recipe.epochs):
             model.train()
             share = _share_of_epoch(fabric, len(clips), recipe, execution, epoch)
             loaded = _loaded(fabric, clips, share[state.step :], recipe, execution, epoch)
             for step in range(state.step, steps):
                 pieces, waited = _take(loaded, len(share[step]))
-                count, save = _agree(fabric, pieces, history, state.due(execution.checkpoint_minutes))
+                count, save = _agree(fabric, hosts, pieces, history, state.due(execution.checkpoint_minutes))
                 if count:
                     rate = learning_rate(recipe, epoch + step / steps)
                     for group in optimizer.param_groups:
@@ -180,26 +192,40 @@ def _train(
                     sums = accumulate(fabric, classifier, [piece for piece in pieces if len(piece)], count)
                     if recipe.clip_ratio_reading == "gradient_norm":
                         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_ratio)
-                    optimizer.step()
+                    with explained_out_of_memory(count):
+                        optimizer.step()
                     optimizer.zero_grad(set_to_none=True)
                     names = [clips.dataset.items[index].video_id for piece in pieces for index in piece.indices]
                     state.launched(_Step(epoch, step, rate, count, waited, names, sums), progress)
                 state.step = step + 1
                 if save and state.step < steps:
                     state.settle(progress)
+                    state.require_finite(model)
                     _save(fabric, model, optimizer, history, state)
             state.settle(progress)
             if not state.totals[2]:
                 raise ValueError(f"{clips.dataset.name}: not one of its {len(clips)} videos could be read.")
             rate = learning_rate(recipe, epoch + (steps - 1) / steps)
             _end_epoch(fabric, model, optimizer, recipe, history, state, rate)
-            if fabric.is_global_zero:
-                model.eval()  # whoever looks at the model now must not move its BatchNorm statistics
-                measured = after_epoch(epoch + 1) if after_epoch is not None else None
-                progress.epoch(history.rows[-1], measured or {})
-            fabric.barrier()
+            _look(fabric, model, history, after_epoch, progress)
+            state.restart_clock()
     if fabric.is_global_zero:
         run_files.remove_states(history.run_dir)
+
+
+def _look(
+    fabric: Fabric,
+    model: PrototypeClassifier,
+    history: History,
+    after_epoch: Callable[[int], dict[str, float] | None] | None,
+    progress: Progress,
+) -> None:
+    """Let the caller measure the model after the history's last epoch, and report it; the other devices wait."""
+    if fabric.is_global_zero:
+        model.eval()  # whoever looks at the model now must not move its BatchNorm statistics
+        measured = after_epoch(len(history.rows)) if after_epoch is not None else None
+        progress.epoch(history.rows[-1], measured or {})
+    fabric.barrier()
 
 
 # --- one step ---
@@ -237,13 +263,19 @@ def _loaded(
     )
 
 
-def _agree(fabric: Fabric, pieces: Iterable[TrainingBatch], history: History, due: bool) -> tuple[int, bool]:
+def _agree(
+    fabric: Fabric,
+    hosts: dist.ProcessGroup | None,
+    pieces: Iterable[TrainingBatch],
+    history: History,
+    due: bool,
+) -> tuple[int, bool]:
     """Readable clips of this step on all devices, and whether the first device finds that a state is due."""
     for piece in pieces:
         history.failed.update(piece.failed)
     said = torch.tensor([sum(len(piece) for piece in pieces), int(due and fabric.is_global_zero)])
-    if fabric.world_size > 1:
-        said = fabric.all_reduce(said.to(fabric.device), reduce_op="sum")
+    if hosts is not None:
+        dist.all_reduce(said, group=hosts)
     count, save = said.tolist()
     return count, bool(save)
 
@@ -255,8 +287,8 @@ def accumulate(fabric: Fabric, classifier: nn.Module, pieces: list[TrainingBatch
     """
     sums = torch.zeros(2, dtype=torch.float64, device=fabric.device)
     for number, piece in enumerate(pieces, start=1):
-        frames, labels = piece.on(fabric.device)
         with fabric.no_backward_sync(classifier, enabled=number < len(pieces)), explained_out_of_memory(len(piece)):
+            frames, labels = piece.on(fabric.device)
             logits = classifier(frames)
             loss = F.cross_entropy(logits, labels, reduction="sum")
             # Gradients are averaged over devices: times their number, their sum is that of the whole batch.
@@ -268,9 +300,13 @@ def accumulate(fabric: Fabric, classifier: nn.Module, pieces: list[TrainingBatch
 
 
 def _take_part(fabric: Fabric, classifier: nn.Module) -> None:
-    preprocess = classifier.module.model.preprocess
+    """Gradients of zero, from a black clip that BatchNorm does not count."""
+    model = classifier.module.model
+    preprocess = model.preprocess
     shape = (1, preprocess.num_frames, 3, preprocess.crop_size, preprocess.crop_size)
+    model.eval()
     fabric.backward(classifier(torch.zeros(shape, dtype=torch.uint8, device=fabric.device)).sum() * 0)
+    model.train()
 
 
 def _take(loaded: Iterator[TrainingBatch], count: int) -> tuple[list[TrainingBatch], float]:
@@ -298,11 +334,13 @@ class _Step:
         """Sum of losses and right clips of this device. Raises: ValueError if the loss is not finite."""
         loss, right = self.sums.tolist()
         if not math.isfinite(loss):
-            raise ValueError(
-                f"the loss is not finite in epoch {self.epoch + 1}, step {self.step + 1} (lr {self.rate:.2e}); "
-                f"batch: {', '.join(self.names[:5])}, ... Lower lr or logit_scale."
-            )
+            raise ValueError(f"the loss is not finite in {self.place()}. Lower lr or logit_scale.")
         return loss, right
+
+    def place(self) -> str:
+        """Which step it is, for a message."""
+        names = ", ".join(self.names[:5])
+        return f"epoch {self.epoch + 1}, step {self.step + 1} (lr {self.rate:.2e}); batch: {names}, ..."
 
 
 class _State:
@@ -312,6 +350,7 @@ class _State:
         self.epoch, self.step = epoch, step  # epochs done, steps of the next one done
         self.totals = list(totals)  # losses and right clips of this device, clips of all devices
         self._pending: _Step | None = None
+        self._last: _Step | None = None
         self._earlier, self._started = wall, time.perf_counter()
         self._saved = time.monotonic()
 
@@ -339,10 +378,27 @@ class _State:
         if step is None:
             return
         loss, right = step.read()
-        mine = len(step.names)
+        self._last, mine = step, len(step.names)
         for index, value in enumerate((loss, right, step.count)):
             self.totals[index] += value
         progress.step(step.epoch, step.step, loss / max(mine, 1), step.rate, step.count, step.waited)
+
+    def require_finite(self, model: PrototypeClassifier) -> None:
+        """Raise ValueError, naming the last batch, if a weight is not finite: no file may hold such weights.
+
+        A finite loss can have a gradient that is none, and after the last step no loss would tell.
+        """
+        tensors = model.trained_state().items()
+        broken = [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.isfinite().all()]
+        if broken:
+            after = "" if self._last is None else f" after {self._last.place()}"
+            raise ValueError(
+                f"{len(broken)} tensors of the model are not finite{after}, e.g. {broken[0]}. Lower lr or logit_scale."
+            )
+
+    def restart_clock(self) -> None:
+        """Leave out what was done since the epoch began."""
+        self._started = time.perf_counter()
 
     def next_epoch(self) -> None:
         """Begin the next epoch."""
@@ -377,6 +433,7 @@ def _end_epoch(
     row = {"epoch": state.epoch + 1, "lr": rate, "train_loss": losses / clips, "train_acc1": right / clips}
     history.rows.append({**row, "clips": int(clips), "wall_time_sec": round(state.wall_time, 2)})
     state.next_epoch()
+    state.require_finite(model)
     if fabric.is_global_zero:
         run_files.save_epoch(history, model)
     _save(fabric, model, optimizer, history, state)

@@ -51,8 +51,13 @@ class Progress:
             kept = [line for line in journal.read(self._path) if line["step"] <= start]
             write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
 
+    def has_epoch(self, epoch: int) -> bool:
+        """Whether the end of this epoch has been reported."""
+        lines = journal.read(self._path)
+        return any(line["step"] == epoch * self._steps and "train_loss" in line for line in lines)
+
     def step(self, epoch: int, step: int, loss: float, rate: float, clips: int, waited: float) -> None:
-        """One step is done: its mean loss, learning rate, clips, and the seconds that it waited for data."""
+        """One step is done: mean loss of this device's clips, learning rate, all clips, seconds waited for data."""
         now = time.perf_counter()
         self._total += now - self._mark
         self._waited += waited

@@ -70,6 +70,15 @@ def read_history(run_dir: Path, recipe: Recipe, inputs: str) -> History:
     return history
 
 
+def is_finished(run_dir: Path, epochs: int) -> bool:
+    """Whether the run in this folder has nothing left to do."""
+    try:
+        rows = json.loads((run_dir / "history.json").read_text(encoding="utf-8"))["rows"]
+    except FileNotFoundError:
+        return False
+    return len(rows) == epochs and not _states(run_dir)
+
+
 def load_finished(history: History, model: PrototypeClassifier) -> None:
     """Put the weights after the last epoch into `model`. Raises: as `read_checkpoint`."""
     weights = read_checkpoint(history.last_checkpoint, model.device)["model"]
@@ -102,8 +111,9 @@ def read_state(run_dir: Path, device: torch.device) -> dict | None:
                 raise ValueError("its SHA-256 is not the one that was noted")
             return read_checkpoint(path, device, "optimizer")
         except (OSError, ValueError, LookupError) as error:
-            print(f"{path.name} is damaged ({error}); going on from the state before it.", flush=True)
             _remove(path)
+            then = "going on from the state before it" if _states(run_dir) else "none is left, training begins anew"
+            print(f"{path.name} is damaged ({error}); {then}.", flush=True)
     return None
 
 
@@ -133,7 +143,10 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
     lock = run_dir / ".lock"
     handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(f"another process is training in {run_dir}: wait for it, or stop it.") from error
         for pattern in (".resume-*", ".epoch_*", ".history.json*", ".metrics.jsonl*"):
             for litter in run_dir.glob(pattern):
                 litter.unlink(missing_ok=True)
@@ -141,7 +154,5 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
             if not state.with_suffix(".json").exists():
                 state.unlink()
         yield
-    except BlockingIOError as error:
-        raise RuntimeError(f"another process is training in {run_dir}: wait for it, or stop it.") from error
     finally:
         os.close(handle)
