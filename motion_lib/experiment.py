@@ -44,7 +44,7 @@ from motion_lib.models import FrameEncoder, PrototypeClassifier
 from motion_lib.official import RELEASES, Release, load_official
 from motion_lib.records import Measurement, Weights, write_record
 from motion_lib.storage import content_hash, file_sha256
-from motion_lib.training import Execution, History, Recipe, fine_tune, loop, recipe
+from motion_lib.training import Execution, History, Recipe, fine_tune, loop, recipe, state
 from motion_lib.training.launch import launch, launched_by_torchrun
 from motion_lib.training.run_files import is_finished
 
@@ -52,6 +52,7 @@ from motion_lib.training.run_files import is_finished
 _TRAINED_BY = (
     recipe,
     loop,
+    state,
     augmentation,
     heads,
     models,

@@ -28,6 +28,7 @@ from motion_lib.training.memory import explained_out_of_memory
 from motion_lib.training.progress import Progress
 from motion_lib.training.recipe import PRECISIONS, Recipe, learning_rate
 from motion_lib.training.run_files import History
+from motion_lib.training.state import Step, end_epoch, resume, save
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _train(
         weight_decay=recipe.weight_decay,
         fused=fabric.device.type == "cuda" or None,
     )
-    state = _resume(fabric, model, optimizer, history)
+    state = resume(fabric, model, optimizer, history)
     if fabric.is_global_zero:
         history.write(recipe)  # from now on the folder says whose run it is
     # What the processes tell each other in every step goes past the GPUs, which then never wait for it.
@@ -184,7 +185,7 @@ def _train(
             loaded = _loaded(fabric, clips, share[state.step :], recipe, execution, epoch)
             for step in range(state.step, steps):
                 pieces, waited = _take(loaded, len(share[step]))
-                count, save = _agree(fabric, hosts, pieces, history, state.due(execution.checkpoint_minutes))
+                count, due = _agree(fabric, hosts, pieces, history, state.due(execution.checkpoint_minutes))
                 if count:
                     rate = learning_rate(recipe, epoch + step / steps)
                     for group in optimizer.param_groups:
@@ -196,17 +197,17 @@ def _train(
                         optimizer.step()
                     optimizer.zero_grad(set_to_none=True)
                     names = [clips.dataset.items[index].video_id for piece in pieces for index in piece.indices]
-                    state.launched(_Step(epoch, step, rate, count, waited, names, sums), progress)
+                    state.launched(Step(epoch, step, rate, count, waited, names, sums), progress)
                 state.step = step + 1
-                if save and state.step < steps:
+                if due and state.step < steps:
                     state.settle(progress)
                     state.require_finite(model)
-                    _save(fabric, model, optimizer, history, state)
+                    save(fabric, model, optimizer, history, state)
             state.settle(progress)
             if not state.totals[2]:
                 raise ValueError(f"{clips.dataset.name}: not one of its {len(clips)} videos could be read.")
             rate = learning_rate(recipe, epoch + (steps - 1) / steps)
-            _end_epoch(fabric, model, optimizer, recipe, history, state, rate)
+            end_epoch(fabric, model, optimizer, recipe, history, state, rate)
             _look(fabric, model, history, after_epoch, progress)
             state.restart_clock()
     if fabric.is_global_zero:
@@ -276,8 +277,8 @@ def _agree(
     said = torch.tensor([sum(len(piece) for piece in pieces), int(due and fabric.is_global_zero)])
     if hosts is not None:
         dist.all_reduce(said, group=hosts)
-    count, save = said.tolist()
-    return count, bool(save)
+    count, wanted = said.tolist()
+    return count, bool(wanted)
 
 
 def accumulate(fabric: Fabric, classifier: nn.Module, pieces: list[TrainingBatch], count: int) -> Tensor:
@@ -313,197 +314,3 @@ def _take(loaded: Iterator[TrainingBatch], count: int) -> tuple[list[TrainingBat
     """The next `count` pieces, and the seconds that they were waited for."""
     start = time.perf_counter()
     return list(islice(loaded, count)), time.perf_counter() - start
-
-
-# --- where a run is ---
-
-
-@dataclass
-class _Step:
-    """A step whose numbers a GPU may still be computing."""
-
-    epoch: int
-    step: int
-    rate: float
-    count: int  # readable clips on all devices
-    waited: float  # seconds for data
-    names: list[str]  # of this device's videos
-    sums: Tensor
-
-    def read(self) -> tuple[float, float]:
-        """Sum of losses and right clips of this device. Raises: ValueError if the loss is not finite."""
-        loss, right = self.sums.tolist()
-        if not math.isfinite(loss):
-            raise ValueError(f"the loss is not finite in {self.place()}. Lower lr or logit_scale.")
-        return loss, right
-
-    def place(self) -> str:
-        """Which step it is, for a message."""
-        names = ", ".join(self.names[:5])
-        return f"epoch {self.epoch + 1}, step {self.step + 1} (lr {self.rate:.2e}); batch: {names}, ..."
-
-
-class _State:
-    """Position of a run, and the sums of the epoch that it is in; all of it is in a state file."""
-
-    def __init__(self, epoch: int = 0, step: int = 0, totals: tuple[float, ...] = (0.0, 0.0, 0.0), wall: float = 0.0):
-        self.epoch, self.step = epoch, step  # epochs done, steps of the next one done
-        self.totals = list(totals)  # losses and right clips of this device, clips of all devices
-        self._pending: _Step | None = None
-        self._last: _Step | None = None
-        self._earlier, self._started = wall, time.perf_counter()
-        self._saved = time.monotonic()
-
-    @property
-    def wall_time(self) -> float:
-        """Seconds spent on this epoch, those before an interruption included."""
-        return self._earlier + time.perf_counter() - self._started
-
-    def due(self, minutes: float) -> bool:
-        """Whether the last state file is this old."""
-        return time.monotonic() - self._saved >= 60 * minutes
-
-    def saved(self) -> None:
-        """A state file was written now."""
-        self._saved = time.monotonic()
-
-    def launched(self, step: _Step, progress: Progress) -> None:
-        """A step was handed to the device. Its numbers are read one step later, so that a GPU never waits for it."""
-        self.settle(progress)
-        self._pending = step
-
-    def settle(self, progress: Progress) -> None:
-        """Read the numbers of the step that is still out. Raises: ValueError if its loss is not finite."""
-        step, self._pending = self._pending, None
-        if step is None:
-            return
-        loss, right = step.read()
-        self._last, mine = step, len(step.names)
-        for index, value in enumerate((loss, right, step.count)):
-            self.totals[index] += value
-        progress.step(step.epoch, step.step, loss / max(mine, 1), step.rate, step.count, step.waited)
-
-    def require_finite(self, model: PrototypeClassifier) -> None:
-        """Raise ValueError, naming the last batch, if a weight is not finite: no file may hold such weights.
-
-        A finite loss can have a gradient that is none, and after the last step no loss would tell.
-        """
-        tensors = model.trained_state().items()
-        broken = [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.isfinite().all()]
-        if broken:
-            after = "" if self._last is None else f" after {self._last.place()}"
-            raise ValueError(
-                f"{len(broken)} tensors of the model are not finite{after}, e.g. {broken[0]}. Lower lr or logit_scale."
-            )
-
-    def restart_clock(self) -> None:
-        """Leave out what was done since the epoch began."""
-        self._started = time.perf_counter()
-
-    def next_epoch(self) -> None:
-        """Begin the next epoch."""
-        self.epoch, self.step, self.totals = self.epoch + 1, 0, [0.0, 0.0, 0.0]
-        self._earlier, self._started = 0.0, time.perf_counter()
-
-
-def _all_totals(fabric: Fabric, state: _State) -> list[float]:
-    """Losses, right clips and clips of all devices."""
-    if fabric.world_size == 1:
-        return list(state.totals)
-    mine = torch.tensor(state.totals[:2], dtype=torch.float64, device=fabric.device)
-    return [*fabric.all_reduce(mine, reduce_op="sum").tolist(), state.totals[2]]
-
-
-def _end_epoch(
-    fabric: Fabric,
-    model: PrototypeClassifier,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    history: History,
-    state: _State,
-    rate: float,
-) -> None:
-    """Add the epoch's row; write its weights, then the state to go on with, then the history."""
-    losses, right, clips = _all_totals(fabric, state)
-    if fabric.world_size > 1:
-        everywhere: list[dict[str, str]] = [{}] * fabric.world_size
-        dist.all_gather_object(everywhere, history.failed)
-        for failed in everywhere:
-            history.failed.update(failed)
-    row = {"epoch": state.epoch + 1, "lr": rate, "train_loss": losses / clips, "train_acc1": right / clips}
-    history.rows.append({**row, "clips": int(clips), "wall_time_sec": round(state.wall_time, 2)})
-    state.next_epoch()
-    state.require_finite(model)
-    if fabric.is_global_zero:
-        run_files.save_epoch(history, model)
-    _save(fabric, model, optimizer, history, state)
-    if fabric.is_global_zero:
-        history.write(recipe)
-
-
-def _save(
-    fabric: Fabric,
-    model: PrototypeClassifier,
-    optimizer: torch.optim.Optimizer,
-    history: History,
-    state: _State,
-) -> None:
-    """Write everything that the run needs to go on from here."""
-    totals, generators = _all_totals(fabric, state), _random_states(fabric)
-    if fabric.is_global_zero:
-        saved = {
-            "epoch": state.epoch,
-            "step": state.step,
-            "totals": totals,
-            "wall_time_sec": state.wall_time,
-            "model": model.trained_state(),
-            "optimizer": optimizer.state_dict(),
-            "random": generators,
-            "rows": history.rows,
-            "failed": history.failed,
-        }
-        run_files.save_state(history.run_dir, saved)
-    state.saved()
-
-
-def _resume(fabric: Fabric, model: PrototypeClassifier, optimizer: torch.optim.Optimizer, history: History) -> _State:
-    """Put model, optimizer, history and generators where the newest state is; without one, at the beginning."""
-    # The first device clears away damaged states before the others look.
-    saved = run_files.read_state(history.run_dir, fabric.device) if fabric.is_global_zero else None
-    fabric.barrier()
-    if not fabric.is_global_zero:
-        saved = run_files.read_state(history.run_dir, fabric.device)
-    place = (saved["epoch"], saved["step"]) if saved else (0, 0)
-    if fabric.world_size > 1 and fabric.broadcast(place) != place:
-        raise RuntimeError(f"{history.run_dir} is not the same folder on all machines: put it on a shared disk.")
-    if saved is None:
-        history.rows, history.failed = [], {}
-        return _State()
-    model.load_trained_state(saved["model"], f"the state in {history.run_dir}")
-    optimizer.load_state_dict(saved["optimizer"])
-    history.rows, history.failed = saved["rows"], saved["failed"]
-    _set_random_states(fabric, saved["random"])
-    totals = saved["totals"] if fabric.is_global_zero else [0.0, 0.0, saved["totals"][2]]
-    return _State(saved["epoch"], saved["step"], tuple(totals), saved["wall_time_sec"])
-
-
-def _random_states(fabric: Fabric) -> list[dict[str, Tensor]]:
-    """States of torch's generators, one entry a device."""
-    mine = {"cpu": torch.get_rng_state()}
-    if fabric.device.type == "cuda":
-        mine["cuda"] = torch.cuda.get_rng_state(fabric.device)
-    if fabric.world_size == 1:
-        return [mine]
-    everywhere: list[dict[str, Tensor]] = [{}] * fabric.world_size
-    dist.all_gather_object(everywhere, mine)
-    return everywhere
-
-
-def _set_random_states(fabric: Fabric, saved: list[dict[str, Tensor]]) -> None:
-    """Restore what this device had; a run that goes on with more devices leaves the new ones as they are."""
-    if fabric.global_rank >= len(saved):
-        return
-    mine = saved[fabric.global_rank]
-    torch.set_rng_state(mine["cpu"].cpu())
-    if "cuda" in mine and fabric.device.type == "cuda":
-        torch.cuda.set_rng_state(mine["cuda"].cpu(), fabric.device)
