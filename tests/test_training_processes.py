@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -86,19 +87,44 @@ def wait_for_state(results: Path, process: subprocess.Popen) -> None:
 # --- several devices ---
 
 
-@pytest.mark.parametrize("text", ["frozen", "trained"])
-def test_two_processes_give_the_gradients_and_metrics_of_one(tmp_path, text):
-    """Uneven batches, one video that cannot be read, random views of whole frames; gloo."""
-    script, seen = REPOSITORY / "tests" / "train_in_group.py", {}
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def groups(kind):
+    """The commands that together are one training: alone, two processes of a machine, or two machines of one each."""
+    if kind == "alone":
+        return [[sys.executable]]
+    if kind == "one machine":
+        return [list(TORCHRUN)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    place = ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    return [[*torchrun, *place, "--node-rank", rank] for rank in "01"]
+
+
+def train_in(kind, folder, text):
+    """What `train_in_group.py` saw."""
+    script = REPOSITORY / "tests" / "train_in_group.py"
     environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}", "OMP_NUM_THREADS": "1"}
-    for name, start in (("one", [sys.executable]), ("two", list(TORCHRUN))):
-        folder = tmp_path / name
-        folder.mkdir()
-        arguments = [*start, str(script), str(folder), text]
-        done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
-        seen[name] = torch.load(folder / "seen.pt", weights_only=True)
-    one, two = seen["one"], seen["two"]
+    folder.mkdir()
+    started = [
+        subprocess.Popen([*group, str(script), str(folder), text], env=environment, stderr=subprocess.PIPE, text=True)
+        for group in groups(kind)
+    ]
+    for process in started:
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors[-3000:]
+    return torch.load(folder / "seen.pt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("one machine", "frozen"), ("one machine", "trained"), ("two machines", "frozen")]
+)
+def test_two_processes_give_the_gradients_and_metrics_of_one(tmp_path, kind, text):
+    """Uneven batches, one video that cannot be read, random views of whole frames; gloo."""
+    one, two = (train_in(name, tmp_path / name.replace(" ", "_"), text) for name in ("alone", kind))
     assert len(one["gradients"]) == len(two["gradients"]) == 6
     for expected, found in zip(one["gradients"], two["gradients"], strict=True):
         assert max(gradient.abs().max() for gradient in expected) > 1e-3
@@ -129,6 +155,31 @@ def test_a_group_that_fails_is_an_error_with_its_log(smoke, tmp_path):
     with pytest.raises(RuntimeError, match=r"(?s)training on 1 devices failed \(exit 1\).*invalid choice: 'nothing'"):
         launching.launch(cfg, "nothing", tmp_path, said.append)
     assert any("invalid choice" in line for line in said)
+
+
+# --- memory ---
+
+_SEARCH = """
+import os, resource, tiny, torch
+from motion_lib.training.loop import ClassifierWithTexts
+from motion_lib.training.memory import dry_run, largest_at_once
+torch.set_num_threads(1)
+classifier = ClassifierWithTexts(tiny.classifier().train(), tiny.DESCRIPTIONS.texts)
+assert dry_run(classifier, 1)
+used = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+resource.setrlimit(resource.RLIMIT_AS, (used + 256 * 2**20,) * 2)
+found = largest_at_once(lambda clips: dry_run(classifier, clips))
+print(found, dry_run(classifier, 2 * found))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
+def test_the_largest_number_of_clips_is_found_by_running_out_of_memory():
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"}
+    done = subprocess.run([sys.executable, "-c", _SEARCH], env=environment, capture_output=True, text=True)
+    found, twice = done.stdout.split()
+    assert 64 < int(found) < 4096, done.stderr
+    assert twice == "False"
 
 
 # --- the command line ---

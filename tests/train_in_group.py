@@ -3,7 +3,6 @@
 torchrun --nproc-per-node 2 tests/train_in_group.py FOLDER
 """
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import tiny
 import torch
-from lightning_fabric import Fabric
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from motion_lib.config import RunConfig
 from motion_lib.training import Execution, Recipe, fine_tune
+from motion_lib.training.__main__ import fabric_of
 from motion_lib.video import VideoReadError
 
 CLIPS, BROKEN = 9, 4
@@ -34,11 +34,7 @@ class OneBroken(tiny.InMemory):
 
 
 def main(folder: Path, train_text: bool) -> None:
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    fabric = None
-    if world_size > 1:
-        fabric = Fabric(accelerator="cpu", devices=world_size, strategy="ddp")
-        fabric.launch()
+    fabric = fabric_of(RunConfig.load("miniature", device="cpu"))
     torch.set_num_threads(1)
     gradients: list[list[torch.Tensor]] = []
 
