@@ -268,7 +268,7 @@ def test_every_notebook_runs_with_the_papers_profile_on_the_official_layouts(smo
         cells_until_it_stops(path, profile="paper", **values)
     results = next((tmp_path / "results").rglob("records")).parent
     records = [json.loads(path.read_text(encoding="utf-8")) for path in (results / "records").glob("*.json")]
-    assert {record["dataset"] for record in records} == {"ucf101", "hmdb51"}
+    assert {record["dataset"] for record in records} == {"kinetics400", "ucf101", "hmdb51"}
     assert {record["method"] for record in records} >= {"clip", "xclip", "text4vis", "vificlip", "names", "motion"}
     assert all(record["n_decoded"] + len(record["missing"]) == record["n_expected"] for record in records)
     assert all(record["n_decoded"] > 0 and not record["failed"] for record in records)
