@@ -23,6 +23,9 @@ _EXPORTS = {
     "Preprocess": "preprocessing",
     "open_dataset": "datasets",
     "evaluate": "evaluation",
+    "evaluate_own_model": "own_model",
+    "Experiment": "experiment",
+    "RunConfig": "config",
     "fine_tune": "training",
     "Recipe": "training",
 }

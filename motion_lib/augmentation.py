@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CROPS = ("random_resized", "multi_scale", "centre")
 _AREA, _ASPECT, _TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of a random resized crop
 _SCALES = (1.0, 0.875, 0.75, 0.66)  # of the short side, multi-scale crop
 _LUMA = (19595, 38470, 7471)  # of 65,536; Pillow's grey

@@ -2,7 +2,9 @@
 
 Every comparison is paired over clips and resampled over whole classes, all seeds of a class
 together: what is asked is whether the gap would hold for other classes, and clips of one class
-are far from independent.
+are far from independent. Beside it stand the interval over groups of clips, which asks whether it
+would hold for other recordings of the same classes, and McNemar's exact test on single clips,
+corrected by Holm for the number of comparisons; the verdict goes by the first, the most demanding.
 """
 
 from dataclasses import dataclass
@@ -10,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from motion_lib.bootstrap import bootstrap_difference, smallest_detectable_gap
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.records import ranks_of
-from motion_lib.statistics import Interval, bootstrap_difference, smallest_detectable_gap
+from motion_lib.statistics import Interval, holm, mcnemar_exact
 from motion_lib.tables import DATASET_LABEL, KIND_LABEL, select
 
 AGREES, DIFFERS, CANNOT_TELL, NOT_RUN = "agrees", "differs", "cannot tell", "not run"
@@ -57,10 +60,27 @@ COMPARISONS: tuple[Comparison, ...] = (
 )
 
 
-def _paired(
-    records: list[dict], dataset: str, better: Cell, worse: Cell
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int] | None:
-    """Correctness of both cells over all clips and common seeds, class of each, and the number of seeds."""
+@dataclass(frozen=True)
+class _Pair:
+    """Correctness of two cells over all clips of all common seeds, with the class, group and seed of each."""
+
+    better: np.ndarray
+    worse: np.ndarray
+    classes: np.ndarray
+    groups: np.ndarray
+    seeds: np.ndarray
+
+    def largest_p(self) -> float:
+        """McNemar's p-value, the largest of the seeds: below a level, the gap is there in every seed.
+
+        Seeds are not pooled, since the clips are the same in all of them.
+        """
+        of_seed = [self.seeds == seed for seed in np.unique(self.seeds)]
+        return max(mcnemar_exact(self.better[mask], self.worse[mask]) for mask in of_seed)
+
+
+def _paired(records: list[dict], dataset: str, better: Cell, worse: Cell) -> _Pair | None:
+    """Both cells over their common seeds; None without one. Raises: ValueError if they saw other videos."""
     final = select(records, dataset=dataset, epoch=None)
     sides = [
         {r["seed"]: r for r in select(final, method=cell.method, descriptions=cell.kind)} for cell in (better, worse)
@@ -72,8 +92,12 @@ def _paired(
         if sides[0][seed]["video_list_hash"] != sides[1][seed]["video_list_hash"]:
             raise ValueError(f"{dataset}, seed {seed}: {better} and {worse} saw other videos and cannot be paired.")
     correct = [np.concatenate([ranks_of(side[seed]) == 0 for seed in seeds]) for side in sides]
-    classes = np.concatenate([np.array(sides[0][seed]["labels"].split(), dtype=np.int64) for seed in seeds])
-    return correct[0], correct[1], classes, len(seeds)
+    classes, groups = (
+        np.concatenate([np.array(sides[0][seed][name].split(), dtype=np.int64) for seed in seeds])
+        for name in ("labels", "groups")
+    )
+    number = np.concatenate([np.full(len(ranks_of(sides[0][seed])), seed) for seed in seeds])
+    return _Pair(correct[0], correct[1], classes, groups, number)
 
 
 def verdict(difference: Interval, no_better: bool = False) -> str:
@@ -97,24 +121,26 @@ def compare(records: list[dict], dataset: str, comparison: Comparison) -> dict:
     }
     paired = _paired(records, dataset, better, worse)
     if paired is None:
-        return {
-            **row,
-            "Gap, points": NOT_RUN,
-            "95 % CI": NOT_RUN,
-            "Smallest visible gap": NOT_RUN,
-            "Seeds": 0,
-            "Verdict": NOT_RUN,
-        }
-    a, b, classes, seeds = paired
-    gap, visible = bootstrap_difference(a, b, classes), smallest_detectable_gap(a, b, classes)
+        return {**row, **dict.fromkeys(_MEASURED, NOT_RUN), "Seeds": 0, "Verdict": NOT_RUN}
+    a, b = paired.better, paired.worse
+    gap, visible = bootstrap_difference(a, b, paired.classes), smallest_detectable_gap(a, b, paired.classes)
     return {
         **row,
         "Gap, points": f"{100 * gap.estimate:+.1f}",
-        "95 % CI": f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]",
+        "95 % CI": _limits(gap),
+        "95 % CI over groups": _limits(bootstrap_difference(a, b, paired.groups)),
+        "McNemar p": paired.largest_p(),
         "Smallest visible gap": "not known" if np.isnan(visible) else f"{100 * visible:.1f}",
-        "Seeds": seeds,
+        "Seeds": len(set(paired.seeds)),
         "Verdict": verdict(gap, comparison.no_better),
     }
+
+
+_MEASURED = ("Gap, points", "95 % CI", "95 % CI over groups", "McNemar p", "Smallest visible gap")
+
+
+def _limits(gap: Interval) -> str:
+    return f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
 
 
 def _name(cell: Cell) -> str:
@@ -122,9 +148,21 @@ def _name(cell: Cell) -> str:
 
 
 def claims_table(records: list[dict], datasets: tuple[str, ...], claims: tuple[str, ...] | None = None) -> pd.DataFrame:
-    """Every comparison on every target; `claims` keeps those of some claims."""
+    """Every comparison on every target; `claims` keeps those of some claims.
+
+    McNemar's p-values are corrected over all rows that the table then has.
+    """
     chosen = [c for c in COMPARISONS if claims is None or c.claim in claims]
-    return pd.DataFrame([compare(records, dataset, c) for c in chosen for dataset in datasets])
+    table = pd.DataFrame([compare(records, dataset, c) for c in chosen for dataset in datasets])
+    run = table["McNemar p"] != NOT_RUN
+    corrected = iter(holm(table.loc[run, "McNemar p"].astype(float)))
+    shown = [_p_value(next(corrected)) if ran else NOT_RUN for ran in run]
+    table.insert(table.columns.get_loc("McNemar p"), "McNemar p, Holm", shown)
+    return table.drop(columns="McNemar p")
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def verdict_counts(table: pd.DataFrame) -> pd.DataFrame:

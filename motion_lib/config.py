@@ -35,6 +35,7 @@ _NOT_IDENTITY = (
     "rate",
     "rate_target",
     "rater",
+    "own_model",
     "devices",
     "at_once",
     "checkpoint_minutes",
@@ -65,6 +66,9 @@ class RunConfig:
     target_clips: int  # miniature only: clips per target class
     stills: int  # miniature only: images that the tiny CLIP is pretrained on
     pretrain_epochs: int  # miniature only
+    pairs: int  # miniature only: minimal pairs of each kind (06_motion_probes)
+    action_clips: int  # miniature only: clips of each action that is also played backwards
+    order_steps: int  # miniature only: training steps of the head that is taught order
     backbone: str  # OpenAI name, path of a CLIP state dict, or "miniature"
     baselines: str  # "retrained" from the backbone, or "official": their authors' checkpoints
     descriptions_dir: str  # folder of the authors' CSVs; "" in the miniature, which writes its own
@@ -92,6 +96,7 @@ class RunConfig:
     rate: str  # open a page for people: "likert", "retrieval", "retrieval_masked", "comparison"; "" opens none
     rate_target: str  # target that is regenerated or rated; "" is the first
     rater: str  # code of who rates
+    own_model: str  # your_own_model.ipynb: a CLIP of transformers by its name; "" is a tiny one with random weights
 
     @classmethod
     def load(cls, profile: str, **overrides: object) -> "RunConfig":

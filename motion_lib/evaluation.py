@@ -5,20 +5,23 @@ features. With one right description per video, recall at k is top-k accuracy (p
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from motion_lib.bootstrap import bootstrap_accuracy
 from motion_lib.datasets import VideoDataset
 from motion_lib.descriptions import DescriptionSet
 from motion_lib.frames import Clips, clips_for
 from motion_lib.loading import evaluation_batches
+from motion_lib.metrics import mean_per_class, ranks_of_texts, retrieval_metrics
 from motion_lib.models import VideoTextModel
 from motion_lib.preprocessing import normalise
-from motion_lib.statistics import Interval, bootstrap_accuracy
+from motion_lib.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,23 @@ class VideoFeatures:
     failed: dict[str, str]
     wall_time_sec: float
 
+    def of(self, part: VideoDataset) -> "VideoFeatures":
+        """The features of the videos of `part`, a subset of the same data set, in the order that they have here.
+
+        The time is that of all.   Raises: ValueError if `part` has videos that were not encoded.
+        """
+        wanted = {item.video_id for item in part.items}
+        kept = [i for i, item in enumerate(self.dataset.items) if item.video_id in wanted]
+        failed = {video_id: why for video_id, why in self.failed.items() if video_id in wanted}
+        if len(kept) + len(failed) < len(wanted):
+            unknown = wanted - {item.video_id for item in self.dataset.items} - failed.keys()
+            raise ValueError(
+                f"{part.name} ({part.subset}): {len(unknown)} of its videos, e.g. {min(unknown)}, "
+                f"are not among the {len(self.dataset)} encoded ones; encode them as well."
+            )
+        items = tuple(self.dataset.items[i] for i in kept)
+        return VideoFeatures(self.features[kept], replace(part, items=items), failed, self.wall_time_sec)
+
 
 @dataclass(frozen=True)
 class RetrievalResult:
@@ -45,7 +65,7 @@ class RetrievalResult:
         video_ids: (N,) in the same order.   failed: {video_id: reason} of the unreadable videos.
         missing: videos of the official list that are not on disk.
 
-    A tie counts against the model, so that a constant score is never right.
+    A tie counts against the model, so that a constant score is never right (`motion_lib.metrics`).
     """
 
     dataset: str
@@ -60,8 +80,7 @@ class RetrievalResult:
     @property
     def ranks(self) -> np.ndarray:
         """(N,) how many other descriptions score at least as high as the right one."""
-        right = self.scores[np.arange(len(self.labels)), self.labels][:, None]
-        return (~(self.scores < right)).sum(axis=1) - 1  # "not less" also counts NaN against the model
+        return ranks_of_texts(self.scores, self.labels)
 
     @property
     def correct(self) -> np.ndarray:
@@ -75,7 +94,32 @@ class RetrievalResult:
     @property
     def mean_per_class_acc(self) -> float:
         """Top-1 averaged over the classes that have videos."""
-        return float(np.mean([self.correct[self.labels == c].mean() for c in np.unique(self.labels)]))
+        return mean_per_class(self.correct, self.labels)
+
+    def metrics(self) -> dict[str, float]:
+        """All metrics of both directions, see `motion_lib.metrics.retrieval_metrics`."""
+        return retrieval_metrics(self.scores, self.labels)
+
+    def among(self, videos: np.ndarray | None = None, classes: Collection[int] | None = None) -> "RetrievalResult":
+        """The same answers on some of the videos, or among some of the classes.
+
+        Args:
+            videos: (N,) bool, those that are kept.
+            classes: the candidates that are left; videos of other classes go too. Labels are renumbered.
+        Raises: ValueError if no video is left.
+        """
+        keep = np.ones(len(self.labels), dtype=bool) if videos is None else np.array(videos, dtype=bool)
+        columns = np.arange(self.scores.shape[1]) if classes is None else np.array(sorted(classes))
+        keep &= np.isin(self.labels, columns)
+        if not keep.any():
+            raise ValueError(f"{self.dataset}: none of its {len(keep)} videos is left to score.")
+        return replace(
+            self,
+            scores=self.scores[np.ix_(keep, columns)],
+            labels=np.searchsorted(columns, self.labels[keep]),
+            groups=self.groups[keep],
+            video_ids=tuple(video_id for video_id, kept in zip(self.video_ids, keep, strict=True) if kept),
+        )
 
     def interval(self, resamples: int = 10_000, confidence: float = 0.95) -> Interval:
         """Top-1 with its bootstrap interval over groups of clips from one recording."""
@@ -125,21 +169,31 @@ def encode_videos(
     return VideoFeatures(torch.cat(features), read, failed, time.perf_counter() - start)
 
 
-def score(model: VideoTextModel, videos: VideoFeatures, descriptions: DescriptionSet) -> RetrievalResult:
-    """Compare every video with every description of its data set's classes."""
-    chosen = descriptions.select(videos.dataset.class_names)
+def score_all(model: VideoTextModel, videos: VideoFeatures, sets: Sequence[DescriptionSet]) -> list[RetrievalResult]:
+    """Compare every video with every description of its data set's classes, for many description sets at once.
+
+    A text that several sets share is encoded once, and all are compared with the videos in one product.
+    """
+    chosen = [descriptions.select(videos.dataset.class_names) for descriptions in sets]
+    row = {text: i for i, text in enumerate(dict.fromkeys(text for only in chosen for text in only.texts))}
     with torch.inference_mode():
-        logits = model.similarity(videos.features, model.encode_text(chosen.texts))
-    return RetrievalResult(
-        videos.dataset.name,
-        descriptions.name,
-        logits.float().cpu().numpy(),
+        logits = model.similarity(videos.features, model.encode_text(tuple(row))).float().cpu().numpy()
+    shared = (
         np.array(videos.dataset.labels),
         np.array(videos.dataset.groups),
         tuple(item.video_id for item in videos.dataset.items),
         videos.failed,
         videos.dataset.missing,
     )
+    return [
+        RetrievalResult(videos.dataset.name, descriptions.name, logits[:, [row[text] for text in only.texts]], *shared)
+        for descriptions, only in zip(sets, chosen, strict=True)
+    ]
+
+
+def score(model: VideoTextModel, videos: VideoFeatures, descriptions: DescriptionSet) -> RetrievalResult:
+    """Compare every video with every description of its data set's classes."""
+    return score_all(model, videos, [descriptions])[0]
 
 
 def evaluate(

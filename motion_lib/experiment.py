@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
@@ -27,21 +28,17 @@ from motion_lib import (
     video,
     xclip,
 )
-from motion_lib.config import RunConfig
-from motion_lib.datasets import VideoDataset, check_missing, open_dataset
-from motion_lib.descriptions import DescriptionSet, read_descriptions
-from motion_lib.evaluation import RetrievalResult, VideoFeatures, encode_videos, score
+from motion_lib.datasets import check_missing
+from motion_lib.descriptions import DescriptionSet
+from motion_lib.evaluation import RetrievalResult, VideoFeatures, encode_videos, score, score_all
+from motion_lib.experiment_data import ExperimentData
 from motion_lib.feature_cache import features_kept
-from motion_lib.frames import Clips, open_clips
 from motion_lib.methods import DESCRIPTION_KINDS, Method, get_method
-from motion_lib.miniature.build import MiniaturePaths, build
 from motion_lib.miniature.knowledge import zero_shot_knowledge
-from motion_lib.miniature.pretrain import TinyClip
-from motion_lib.miniature.sentences import class_caption
-from motion_lib.miniature.world import World, make_world
 from motion_lib.model_loading import load_model
-from motion_lib.models import FrameEncoder, PrototypeClassifier
+from motion_lib.models import PrototypeClassifier
 from motion_lib.official import RELEASES, Release, load_official
+from motion_lib.protocols import protocol_results
 from motion_lib.records import Measurement, Weights, write_record
 from motion_lib.storage import content_hash, file_sha256
 from motion_lib.training import Execution, History, Recipe, fine_tune, loop, recipe, state
@@ -66,81 +63,8 @@ _TRAINED_BY = (
 )
 
 
-class Experiment:
-    """Data, models and results of one `RunConfig`.
-
-    Raises: MissingInputs with one list of everything that the profile lacks on this machine.
-    """
-
-    def __init__(self, cfg: RunConfig):
-        for key in cfg.validate:
-            get_method(key)  # a name that is none would be left out in silence
-        inputs.require_inputs(cfg)
-        self.cfg = cfg
-
-    # -------------------------------------------------------------- inputs
-    @cached_property
-    def miniature(self) -> MiniaturePaths | None:
-        """The rendered world and its tiny CLIP, built if absent; None in other profiles."""
-        cfg = self.cfg
-        if cfg.profile != "miniature":
-            return None
-        tiny = TinyClip(num_stills=cfg.stills, epochs=cfg.pretrain_epochs)
-        folder = cfg.data_root / "miniature"
-        return build(folder, cfg.world_seed, tiny, source_clips=cfg.source_clips, target_clips=cfg.target_clips)
-
-    @cached_property
-    def backbone(self) -> str:
-        """What `load_model` takes: an OpenAI name or a path."""
-        return str(self.miniature.clip) if self.cfg.backbone == "miniature" else inputs.resolved(self.cfg.backbone)
-
-    @property
-    def backbone_label(self) -> str:
-        """The backbone as a notebook prints it, without a path."""
-        return Path(self.backbone).name if Path(self.backbone).is_file() else self.backbone
-
-    @property
-    def data_root(self) -> Path:
-        """Parent of the official layouts."""
-        return self.miniature.root if self.miniature else self.cfg.data_root
-
-    def dataset(self, name: str, subset: str) -> VideoDataset:
-        """A data set of this experiment. Raises: TooManyMissing above the share `max_missing`."""
-        dataset = open_dataset(name, self.data_root, self.cfg.split, subset)
-        check_missing(dataset, self.cfg.max_missing)
-        return dataset
-
-    def clips(self, name: str, subset: str, model: PrototypeClassifier) -> Clips:
-        """The same, ready for a model, with the frame cache of the configuration.
-
-        What is packed loses a little to JPEG, so only training reads it: targets are encoded once for
-        each model and decoded for that.
-        """
-        cache = self.cfg.frame_cache
-        if cache == "packed" and (name, subset) != (self.cfg.source, "train"):
-            cache = "none"
-        clips = open_clips(
-            self.dataset(name, subset), model.preprocess, self.data_root / "frames", cache, self.cfg.num_workers
-        )
-        check_missing(clips.dataset, self.cfg.max_missing, clips.failed)
-        return clips
-
-    def descriptions(self, name: str, kind: str) -> DescriptionSet:
-        """Motion descriptions of a data set, "object" (named) or "masked"."""
-        if self.miniature:
-            return read_descriptions(self.miniature.descriptions(name.removeprefix("miniature-"), kind))
-        return read_descriptions(inputs.authors_csv(self.cfg, name, kind))
-
-    def caption(self, index: int) -> str:
-        """An ordinary caption of source class `index`: alt text in the miniature, a prompt of the name elsewhere."""
-        if self.miniature:
-            return class_caption(self.world.source.classes[index])
-        return f"a video of a person {self.descriptions(self.cfg.source, 'object').class_names[index]}"
-
-    @cached_property
-    def world(self) -> World:
-        """The classes of the miniature."""
-        return make_world(self.cfg.world_seed, source_clips=self.cfg.source_clips, target_clips=self.cfg.target_clips)
+class Experiment(ExperimentData):
+    """Data, models and results of one `RunConfig`; raises as ExperimentData."""
 
     # -------------------------------------------------------------- training
     def recipe(self) -> Recipe:
@@ -276,6 +200,11 @@ class Experiment:
         """A method's model after its last epoch, or after `epoch` epochs (0: before training)."""
         return self.load(get_method(key), self.checkpoint(key, epoch))
 
+    def model_and_weights(self, key: str, epoch: int | None = None) -> tuple[PrototypeClassifier, Weights]:
+        """`trained_model` and what it was loaded from."""
+        method, checkpoint = get_method(key), self.checkpoint(key, epoch)
+        return self.load(method, checkpoint), self._weights(method, checkpoint)
+
     def _weights(self, method: Method, checkpoint: Path | None) -> Weights:
         backbone, trained = inputs.backbone_file(self.backbone), checkpoint and file_sha256(checkpoint)
         release = self.release(method)
@@ -310,29 +239,33 @@ class Experiment:
 
         Returns: {(target, kind): result}.   `epoch`: as in `trained_model`; None is the last one.
         """
-        method, checkpoint, results = get_method(key), self.checkpoint(key, epoch), {}
-        model, weights = self.load(method, checkpoint), self._weights(method, checkpoint)
-        data = self.data_root.name if self.miniature else ""
+        method, results = get_method(key), {}
+        model, weights = self.model_and_weights(key, epoch)
         for target in self.cfg.targets:
-            videos = self.encode(method, model, weights, target, self.cfg.target_subset)
-            for kind in DESCRIPTION_KINDS:
-                descriptions = self.descriptions(target, kind)
-                result = results[target, kind] = score(model, videos, descriptions)
+            sets = [self.descriptions(target, kind) for kind in DESCRIPTION_KINDS]
+            # After the last epoch all videos are encoded, since the protocols are of all of them.
+            videos = self.encode(method, model, weights, target, self.cfg.target_subset if epoch is not None else "all")
+            part = videos.of(self.dataset(target, self.cfg.target_subset))
+            listed = {item.video_id for item in part.dataset.items}
+            for kind, descriptions, scored in zip(DESCRIPTION_KINDS, sets, score_all(model, videos, sets), strict=True):
+                kept = scored.among(np.array([video_id in listed for video_id in scored.video_ids]))
+                result = replace(kept, failed=part.failed, missing=part.dataset.missing)
+                protocols = {} if epoch is not None else self._protocols(target, scored)
+                results[target, kind] = result
                 measured = Measurement(
-                    method, target, kind, epoch, result, descriptions, videos.wall_time_sec, weights, data
-                )
+                    method, target, kind, epoch, result, descriptions, videos.wall_time_sec, weights, self.data_label,
+                    class_names=videos.dataset.class_names, protocols=protocols,
+                )  # fmt: skip
                 write_record(self.cfg, measured, model.preprocess)
         return results
+
+    def _protocols(self, target: str, result: RetrievalResult) -> dict[str, dict]:
+        return protocol_results(result, self.protocol_lists(target), self.cfg.bootstrap_resamples)
 
     @cached_property
     def vanilla(self) -> PrototypeClassifier:
         """The backbone as pretrained, mean pooling."""
         return self.load(get_method("clip"))
-
-    def encode_frames(self, model: PrototypeClassifier, name: str) -> VideoFeatures:
-        """Frame embeddings (N, T, D) of a target, what a temporal head works on."""
-        clips = self.clips(name, self.cfg.target_subset, model)
-        return encode_videos(FrameEncoder(model), clips, num_workers=self.cfg.num_workers, device=self.cfg.torch_device)
 
     def backbone_knowledge(self) -> pd.DataFrame:
         """What the backbone names of the HMDB-like target's clips, where object and scene are drawn freely."""
@@ -345,16 +278,16 @@ class Experiment:
     def source_validation(self, key: str, epoch: int | None = None) -> RetrievalResult:
         """Held-out source clips against the texts that the method was trained with; writes a record where these
         are descriptions."""
-        method, checkpoint = get_method(key), self.checkpoint(key, epoch)
-        model, weights = self.load(method, checkpoint), self._weights(method, checkpoint)
+        method = get_method(key)
+        model, weights = self.model_and_weights(key, epoch)
         named = self.descriptions(self.cfg.source, "object")
         texts = self.training_texts(method) if method.trained else named
         videos = self.encode(method, model, weights, self.cfg.source, "val")
         result = score(model, videos, texts)
         if texts.sha256 == named.sha256:
-            data = self.data_root.name if self.miniature else ""
             measured = Measurement(
-                method, self.cfg.source, "object", epoch, result, texts, videos.wall_time_sec, weights, data, "val"
-            )
+                method, self.cfg.source, "object", epoch, result, texts, videos.wall_time_sec, weights,
+                self.data_label, "val", class_names=videos.dataset.class_names,
+            )  # fmt: skip
             write_record(self.cfg, measured, model.preprocess)
         return result

@@ -1,4 +1,7 @@
-"""Video features kept on disk: the same weights see the same videos once, however often they are scored."""
+"""Video features kept on disk as float16: the same weights see the same videos once, however often they are scored.
+
+What was just encoded is rounded too, so that a number does not depend on whether the features were there.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,15 +24,30 @@ def features_kept(path: Path, dataset: VideoDataset, encode: Callable[[], VideoF
     """
     kept = _read(path)
     if kept is None:
-        found = encode()
+        found = _rounded(encode())
         ids = [item.video_id for item in found.dataset.items]
         with atomic_path(path) as temporary:
-            saved = {"features": found.features.cpu(), "ids": ids, "failed": found.failed, "sec": found.wall_time_sec}
+            saved = {
+                "features": found.features.half().cpu(),
+                "ids": ids,
+                "failed": found.failed,
+                "sec": found.wall_time_sec,
+            }
             torch.save(saved, temporary)
         return found
     items = {item.video_id: item for item in dataset.items}
     readable = replace(dataset, items=tuple(items[video_id] for video_id in kept["ids"]))
-    return VideoFeatures(kept["features"], readable, kept["failed"], kept["sec"])
+    return VideoFeatures(kept["features"].float(), readable, kept["failed"], kept["sec"])
+
+
+def _rounded(videos: VideoFeatures) -> VideoFeatures:
+    rounded = videos.features.half().float()
+    if not torch.isfinite(rounded).all():
+        raise ValueError(
+            f"{videos.dataset.name}: the features have values above {torch.finfo(torch.float16).max:g} or none at all, "
+            "which float16 does not hold; let the model's encode_video scale them."
+        )
+    return replace(videos, features=rounded)
 
 
 def _read(path: Path) -> dict | None:

@@ -15,12 +15,13 @@ HEADER_LAYERS = 6
 class MeanPooling(nn.Module):
     """Mean over frames of the raw frame embeddings; normalisation comes after (paper A.2; Text4Vis, ViFi-CLIP).
 
-    Blind to order: any permutation of the frames gives the same feature.
+    Blind to order: any permutation of the frames gives the same feature, bit for bit. In float32 the sum of
+    the same numbers depends on their order; in float64 it is exact for frames of ordinary size.
     """
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, T, D) -> (B, D)."""
-        return frames.mean(dim=1)
+        return frames.double().mean(dim=1).to(frames.dtype)
 
 
 class TemporalTransformer(nn.Module):

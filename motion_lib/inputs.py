@@ -17,6 +17,13 @@ AUTHORS_DESCRIPTIONS = {
     ("hmdb51", "object"): "hmdb51_motion_with_objectname.csv",
     ("hmdb51", "masked"): "HMDB51_without_objectname.csv",
 }
+# Further texts of the authors for the same classes, which controls use where they are at hand.
+OTHER_TEXTS = {
+    ("ucf101", "action description"): "ucf_descriptions.csv",
+    ("ucf101", "alternate version"): "ucf_motion_alternate_version.csv",
+    ("hmdb51", "action description"): "hmdb_descriptions.csv",
+    ("hmdb51", "alternate version"): "hmdb51_motion_alternate_version.csv",
+}
 _LISTS = {
     "kinetics400": "kinetics400/annotations",
     "ucf101": "ucf101/ucfTrainTestlist",
@@ -34,6 +41,11 @@ class MissingInputs(RuntimeError):
 def authors_csv(cfg: RunConfig, dataset: str, kind: str) -> Path:
     """Path of the authors' CSV for a data set; `kind` is "object" or "masked"."""
     return cfg.data_root / cfg.descriptions_dir / AUTHORS_DESCRIPTIONS[dataset, kind]
+
+
+def other_csv(cfg: RunConfig, dataset: str, kind: str) -> Path:
+    """Path of one of OTHER_TEXTS; `kind` is "action description" or "alternate version"."""
+    return cfg.data_root / cfg.descriptions_dir / OTHER_TEXTS[dataset, kind]
 
 
 def missing_inputs(cfg: RunConfig) -> list[str]:

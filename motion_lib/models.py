@@ -46,10 +46,13 @@ class PrototypeClassifier(nn.Module):
         head: "mean" (the paper's method) or "temporal" (6-layer header, Tables 4 and 5).
         train_text: False keeps the text tower frozen, the paper's choice; True is ViFi-CLIP's.
 
-    Attributes: recompute: activation checkpointing of the image tower in training, off unless set.
+    Attributes:
+        recompute: activation checkpointing of the image tower in training, off unless set.
+        independent_frames: whether a frame's embedding depends on that frame alone.
     """
 
     recompute = False
+    independent_frames = True
 
     def __init__(
         self,

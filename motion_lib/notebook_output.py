@@ -17,6 +17,8 @@ from nbformat import NotebookNode
 from motion_lib.config import REPOSITORY
 from motion_lib.storage import atomic_path, write_text
 
+# Scripts that nbconvert's pages fetch from the network, for formulas, diagrams and widgets that our notebooks lack.
+_FETCHED_SCRIPTS = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url", "mermaid_layout_elk_js_url")
 _SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 _REWRITTEN = re.compile(r"[^\n\r]*\r(?=[^\n])")  # states of a progress bar that a later one replaced
 _SHORTEST_SECRET = 8  # shorter values are words that occur by chance
@@ -120,10 +122,12 @@ def write_notebook(notebook: NotebookNode, path: Path) -> Path:
 
 
 def write_html(notebook: NotebookNode, path: Path, source_dir: Path) -> Path:
-    """Write a notebook as one page that needs no other file; pictures it links to lie below `source_dir`."""
+    """Write a notebook as one page that needs no other file and no network; pictures it links to lie below
+    `source_dir`."""
     about = {"metadata": {"name": path.stem, "path": str(source_dir)}}
-    page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, resources=about)
-    return write_text(path, page)
+    exporter = HTMLExporter(embed_images=True, **dict.fromkeys(_FETCHED_SCRIPTS, ""))
+    page, _ = exporter.from_notebook_node(notebook, resources=about)
+    return write_text(path, re.sub(r'<script\s+src=""[^>]*>\s*</script>', "", page))
 
 
 class ProgressLog:

@@ -1,23 +1,19 @@
 """The tables and figures of the notebooks, made from an experiment or from its records."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from motion_lib import descriptions as texts
 from motion_lib.config import RunConfig
 from motion_lib.datasets import open_dataset
-from motion_lib.descriptions import DescriptionSet
 from motion_lib.diagrams import caption_table, contact_sheet
-from motion_lib.evaluation import RetrievalResult, VideoFeatures, score
+from motion_lib.evaluation import RetrievalResult
 from motion_lib.experiment import Experiment
 from motion_lib.generation import prompt_of
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS, TEMPORAL_METHODS
-from motion_lib.models import PrototypeClassifier
 from motion_lib.paper import REPORTED_RETRIEVAL, REPORTED_STATISTICS
 from motion_lib.plots import bar_figure, epoch_figure, retrieval_figure
 from motion_lib.statistics import grim_consistent, mean_interval
@@ -66,25 +62,28 @@ def backbone_table(experiment: Experiment) -> pd.DataFrame:
 
 
 # ------------------------------------------------------------------ 01 descriptions
-def caption_figure(experiment: Experiment, classes: int) -> Figure:
-    """Figure 1: an ordinary caption beside the motion description of the same class."""
+def caption_figure(experiment: Experiment, classes: int) -> tuple[Figure, pd.DataFrame]:
+    """Figure 1: an ordinary caption beside the motion description of the same class, and the texts."""
     named = experiment.descriptions(experiment.cfg.source, "object")
     rows = [(named.class_names[i], experiment.caption(i), named.texts[i]) for i in range(classes)]
-    return caption_table(("Class", "Ordinary caption", "Motion description"), rows, (22, 34, 64))
+    headers = ("Class", "Ordinary caption", "Motion description")
+    return caption_table(headers, rows, (22, 34, 64)), pd.DataFrame(rows, columns=headers)
 
 
-def generation_figure(experiment: Experiment, classes: int) -> Figure:
-    """Figure 2: the end of the prompt, the answer, its masked version, above frames of a video."""
+def generation_figure(experiment: Experiment, classes: int) -> tuple[Figure, pd.DataFrame]:
+    """Figure 2: the end of the prompt, the answer, its masked version, above frames of a video; and the texts."""
     target = experiment.cfg.targets[0]
     sets = {kind: experiment.descriptions(target, kind) for kind in DESCRIPTION_KINDS}
     examples = _example_clips(experiment, classes)
-    captions = []
+    captions, rows = [], []
     for _, name in examples:
         named, masked = (sets[kind].select([name]) for kind in DESCRIPTION_KINDS)
         asked = prompt_of(named.class_names[0]).rpartition(". ")[2]
         prompt = "Prompt (not sent: the texts are the miniature's own)" if experiment.miniature else "Prompt"
         captions.append(f"{prompt}: … {asked}\nDescription: {named.texts[0]}\nObjects masked: {masked.texts[0]}")
-    return contact_sheet([clip for clip, _ in examples], captions)
+        rows.append((asked, named.texts[0], masked.texts[0]))
+    texts_shown = pd.DataFrame(rows, columns=["Prompt", "Description", "Objects masked"])
+    return contact_sheet([clip for clip, _ in examples], captions), texts_shown
 
 
 def statistics_table(experiment: Experiment) -> pd.DataFrame:
@@ -200,60 +199,6 @@ def main_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFra
     chance = {DATASET_LABEL[target]: chance_percent(records, target) for target in cfg.targets}
     known = {title: percent for title, percent in chance.items() if not np.isnan(percent)}
     return retrieval_figure(measured, reported, known), numbers
-
-
-def order_table(experiment: Experiment, methods: tuple[str, ...], shuffles: int = 5) -> pd.DataFrame:
-    """What each head makes of a clip whose frames are reversed or shuffled before it reads them.
-
-    Top-1 percent, how often the first answer is another one than for the clip as filmed, and how far a logit
-    moves at most; of named descriptions except where the column says masked. Means over `shuffles` random orders.
-    """
-    rows = []
-    for key in methods:
-        model = experiment.trained_model(key)
-        for target in experiment.cfg.targets:
-            frames = experiment.encode_frames(model, target)
-            sets = [experiment.descriptions(target, kind) for kind in DESCRIPTION_KINDS]
-            filmed = None
-            for name, orders in frame_orders(frames.features.shape[1], shuffles).items():
-                scored = [_scores_in_order(model, frames, sets, order) for order in orders]
-                filmed = filmed or scored[0][0]
-                changes = [_changes(named, filmed) for named, _ in scored]
-                rows.append(
-                    {
-                        "Target": DATASET_LABEL[target],
-                        "Head": METHODS[key].head,
-                        "Frames": name,
-                        **{
-                            f"Top-1, {label}": f"{100 * np.mean([results[i].accuracy() for results in scored]):.1f}"
-                            for i, label in enumerate(KIND_LABEL.values())
-                        },
-                        "Other first answer, %": f"{100 * np.mean([share for share, _ in changes]):.1f}",
-                        "Largest change of a logit": f"{max(moved for _, moved in changes):.1e}",
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def frame_orders(length: int, shuffles: int) -> dict[str, list[torch.Tensor]]:
-    """Orders of T frames to probe a head with: as filmed, reversed, and some drawn at random."""
-    filmed, generator = torch.arange(length), torch.Generator().manual_seed(0)
-    shuffled = [torch.randperm(length, generator=generator) for _ in range(shuffles)]
-    return {"as filmed": [filmed], "reversed": [filmed.flip(0)], f"shuffled, {shuffles} orders": shuffled}
-
-
-def _scores_in_order(
-    model: PrototypeClassifier, frames: VideoFeatures, sets: list[DescriptionSet], order: torch.Tensor
-) -> list[RetrievalResult]:
-    with torch.inference_mode():
-        pooled = model.head(frames.features[:, order])
-    return [score(model, replace(frames, features=pooled), descriptions) for descriptions in sets]
-
-
-def _changes(result: RetrievalResult, filmed: RetrievalResult) -> tuple[float, float]:
-    """Share of clips with another first answer, and the largest change of a logit."""
-    other = result.scores.argmax(axis=1) != filmed.scores.argmax(axis=1)
-    return float(other.mean()), float(np.abs(result.scores - filmed.scores).max())
 
 
 def temporal_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:

@@ -8,7 +8,7 @@ import json
 import platform
 import resource
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +25,7 @@ from motion_lib.preprocessing import Preprocess
 from motion_lib.storage import content_hash, write_json
 from motion_lib.tables import PAPER_DATASET
 
-SCHEMA = 1
+SCHEMA = 2  # 2: metrics of both directions, protocols
 PACKAGES = ("torch", "torchvision", "clip-anytorch", "decord", "av", "numpy", "pillow")
 
 
@@ -53,6 +53,8 @@ class Measurement:
     weights: Weights
     data: str = ""
     subset: str = ""  # "": the profile's subset of the targets
+    class_names: tuple[str, ...] = ()  # of the candidates, in the order of labels and answers
+    protocols: dict[str, dict] = field(default_factory=dict)  # of all videos, see `protocols.protocol_results`
 
     @property
     def paper_item(self) -> str:
@@ -106,9 +108,9 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
             "acc1": interval.estimate,
             "acc1_low": interval.low,
             "acc1_high": interval.high,
-            "acc5": result.accuracy(5),
-            "mean_per_class_acc": result.mean_per_class_acc,
+            **{name: value for name, value in result.metrics().items() if name != "acc1"},
         },
+        "protocols": measured.protocols,
         "interval": {"confidence": 0.95, "resamples": cfg.bootstrap_resamples, "unit": "group of clips"},
         "n_groups": len(set(result.groups)),
         "n_expected": len(result.labels) + len(result.failed) + len(result.missing),
@@ -117,6 +119,8 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
         "missing": list(result.missing),
         "ranks": " ".join(str(rank) for rank in result.ranks),
         "labels": " ".join(str(label) for label in result.labels),
+        "answers": " ".join(str(answer) for answer in result.scores.argmax(axis=1)),
+        "class_names": list(measured.class_names),
         "groups": " ".join(str(code) for code in np.unique(result.groups, return_inverse=True)[1]),
         "preprocess": preprocess.as_dict(),
         "descriptions_sha256": measured.descriptions.sha256,

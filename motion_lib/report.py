@@ -1,7 +1,7 @@
 """Collects what the notebooks wrote: tables over all seeds, figures, verdicts. Measures nothing."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,11 +10,20 @@ from PIL import Image as Picture
 
 from motion_lib.claims import claims_table, overfitting_table, verdict_counts
 from motion_lib.config import RunConfig
+from motion_lib.evidence import (
+    confusion_table,
+    group_intervals,
+    human_table,
+    metrics_table,
+    protocol_table,
+    seeds_table,
+)
 from motion_lib.inputs import missing_inputs, stop_without
 from motion_lib.methods import DESCRIPTION_KINDS, TABLE_METHODS
 from motion_lib.ratings import ratings_dir, study_cell
 from motion_lib.records import frame_of, read_records, records_dir
 from motion_lib.tables import epoch_table, retrieval_table, temporal_table, write_table
+from motion_lib.verdicts import item_verdicts, number_verdicts
 
 
 def collect_records(cfg: RunConfig) -> list[dict]:
@@ -60,18 +69,35 @@ def human_cells(cfg: RunConfig, target: str) -> dict[str, str]:
 
 
 def write_all_tables(records: list[dict], cfg: RunConfig) -> dict[str, pd.DataFrame]:
-    """Tables 2 to 7, the claims and their verdicts over all seeds, written and returned by name."""
+    """Tables 2 to 7, metrics, protocols, claims and verdicts over all seeds, written and returned by name."""
     tables: dict[str, pd.DataFrame] = {}
     for offset, target in enumerate(cfg.targets):
         tables[f"table{2 + offset}"] = retrieval_table(records, target, TABLE_METHODS, human_cells(cfg, target))
         tables[f"table{4 + offset}"] = temporal_table(records, target)
         tables[f"table{6 + offset}"] = epoch_table(records, "motion", target)
+        for kind in DESCRIPTION_KINDS:
+            short = f"{target.rpartition('-')[2]}_{kind}"
+            tables[f"protocols_{short}"] = protocol_table(records, target, TABLE_METHODS, kind)
+            tables[f"intervals_{short}"] = group_intervals(records, target, TABLE_METHODS, kind)
+    tables["metrics"] = metrics_table(records, cfg.targets, TABLE_METHODS, DESCRIPTION_KINDS)
+    tables["seeds"] = seeds_table(records, cfg.targets, TABLE_METHODS, DESCRIPTION_KINDS)
+    tables["confusions"] = confusion_table(records, cfg.targets)
+    tables["human"] = human_table()
     tables["claims"] = claims_table(records, cfg.targets)
     tables["verdicts"] = claims_with_sentences(verdict_counts(tables["claims"]))
     tables["overfitting"] = overfitting_table(records, cfg.targets)
+    tables["numbers"] = number_verdicts(records, cfg)
+    tables["items"] = item_verdicts(tables, cfg)
     for name, table in tables.items():
         write_table(table, cfg, name)
     return tables
+
+
+def show_tables(tables: Mapping[str, pd.DataFrame], opening: str) -> None:
+    """Show every table whose name starts so, each under its name."""
+    for name, table in tables.items():
+        if name.startswith(opening):
+            display(Markdown(f"**{name}**"), table)
 
 
 def read_table(cfg: RunConfig, name: str) -> pd.DataFrame:
@@ -95,9 +121,10 @@ def show_figures(cfg: RunConfig, names: Sequence[str]) -> None:
 
 
 def _preview(path: Path, width: int = 950) -> bytes:
-    """A PNG small enough that a report of many figures stays below 2 MB."""
-    buffer = io.BytesIO()
+    """The picture small enough that a report of many figures stays below 2 MB: PNG, or JPEG where it holds video."""
     with Picture.open(path) as picture:
-        small = picture.convert("RGB").resize((width, round(width * picture.height / picture.width))).quantize(256)
-        small.save(buffer, "png", optimize=True)
-    return buffer.getvalue()
+        small = picture.convert("RGB").resize((width, round(width * picture.height / picture.width)))
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    small.quantize(256).save(png, "png", optimize=True)
+    small.save(jpeg, "jpeg", quality=88, optimize=True)
+    return jpeg.getvalue() if 2 * jpeg.tell() < png.tell() else png.getvalue()

@@ -1,8 +1,7 @@
-"""What a difference is worth: intervals, paired tests, corrections and checks of reported numbers.
+"""Exact intervals, paired tests, corrections and checks of reported numbers; `bootstrap` resamples.
 
 Accuracies are fractions in [0, 1], float64, unless a name says percent. `correct` is a vector over N clips,
-True where the right description was retrieved; `groups` names what each clip was cut from (UCF-101: group;
-HMDB-51: film), because clips of one recording are not independent.
+True where the right description was retrieved.
 """
 
 from collections.abc import Sequence
@@ -13,8 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-_COUNTS_AT_ONCE = 2**20  # entries of the counts matrix drawn at a time: 8 MiB
-
 
 class Interval(NamedTuple):
     """An estimate and its confidence limits, in the unit of the estimate."""
@@ -24,78 +21,12 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap_accuracy(
-    correct: ArrayLike,
-    groups: ArrayLike | None = None,
-    *,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Accuracy with its percentile bootstrap interval over clips, or over whole groups of clips.
-
-    With every clip right, or every clip wrong, the interval has no width: use `wilson_interval` there.
-
-    Args:
-        correct: (N,) bool or 0/1.
-        groups: (N,) labels; clips with one label are drawn together. None: every clip is a group of its own.
-    Raises: ValueError on shape or range faults, or fewer than two groups.
-    """
-    correct = _as_bool(correct, "correct")
-    return _bootstrap_interval(correct.astype(np.int64), groups, resamples, confidence, seed)
-
-
-def bootstrap_difference(
-    correct_a: ArrayLike,
-    correct_b: ArrayLike,
-    groups: ArrayLike | None = None,
-    *,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Accuracy of a minus accuracy of b on the same clips, with its paired percentile bootstrap interval.
-
-    Args and Raises: as `bootstrap_accuracy`; index n of both vectors is the same clip.
-    """
-    difference = _paired_difference(correct_a, correct_b)
-    return _bootstrap_interval(difference, groups, resamples, confidence, seed)
-
-
-def smallest_detectable_gap(
-    correct_a: ArrayLike,
-    correct_b: ArrayLike,
-    groups: ArrayLike | None = None,
-    *,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> float:
-    """Accuracy gap that a two-sided test at `alpha` would find with probability `power` on such clips.
-
-    (z_{1 - alpha/2} + z_power) times the bootstrap standard error of the paired difference; normal theory,
-    neglecting significance in the wrong direction.
-
-    Returns: fraction; nan where a and b agree on every clip, as nothing is then known about the error.
-    Raises: ValueError as `bootstrap_difference`, or if power is not above alpha/2.
-    """
-    _check_open_unit(alpha=alpha, power=power)
-    if power <= alpha / 2:
-        raise ValueError(f"power {power} must be above alpha/2 = {alpha / 2}, which a test reaches with no gap.")
-    difference = _paired_difference(correct_a, correct_b)
-    means = _bootstrap_means(difference, groups, resamples, seed)
-    if not difference.any():
-        return float("nan")
-    return float((stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * means.std(ddof=1))
-
-
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Share of successes in n independent trials with Wilson's score interval.
 
     Raises: ValueError unless 0 <= successes <= n, n >= 1 and 0 < confidence < 1.
     """
-    _check_open_unit(confidence=confidence)
+    check_open_unit(confidence=confidence)
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes in {n} trials; expected 0 <= successes <= n and n >= 1.")
     limits = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
@@ -108,7 +39,7 @@ def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     Only clips on which one is right and the other wrong count; with none of these p is 1. Clips are taken to
     be independent: where they come in groups, prefer `bootstrap_difference` with `groups`.
     """
-    difference = _paired_difference(correct_a, correct_b)
+    difference = paired_difference(correct_a, correct_b)
     only_a, only_b = int((difference == 1).sum()), int((difference == -1).sum())
     if only_a + only_b == 0:
         return 1.0
@@ -145,7 +76,7 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
 
     For what training alone contributes: the clips and classes are the same in all seeds.
     """
-    _check_open_unit(confidence=confidence)
+    check_open_unit(confidence=confidence)
     mean, sd, n = mean_and_sd(values)
     half = stats.t.ppf((1 + confidence) / 2, n - 1) * sd / np.sqrt(n) if n > 1 else float("nan")
     return Interval(mean, float(mean - half), float(mean + half))
@@ -167,7 +98,8 @@ def grim_consistent(percent: float, n: int, decimals: int = 2) -> bool:
     return abs(Fraction(100 * nearest, n) - reported) <= Fraction(1, 2 * 10**decimals)
 
 
-def _as_bool(values: ArrayLike, name: str) -> np.ndarray:
+def as_bool(values: ArrayLike, name: str) -> np.ndarray:
+    """(N,) bool of a vector of bool or 0/1; ValueError names what is wrong with it."""
     values = np.asarray(values)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"{name}: expected one value per clip, shape (N,) with N >= 1, got shape {values.shape}.")
@@ -176,60 +108,16 @@ def _as_bool(values: ArrayLike, name: str) -> np.ndarray:
     return values.astype(bool)
 
 
-def _paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> np.ndarray:
+def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> np.ndarray:
     """(N,) int64: 1 where only a is right, -1 where only b is, 0 where they agree."""
-    a, b = _as_bool(correct_a, "correct_a"), _as_bool(correct_b, "correct_b")
+    a, b = as_bool(correct_a, "correct_a"), as_bool(correct_b, "correct_b")
     if len(a) != len(b):
         raise ValueError(f"correct_a has {len(a)} clips, correct_b {len(b)}; pair them by clip.")
     return a.astype(np.int64) - b.astype(np.int64)
 
 
-def _check_open_unit(**fractions: float) -> None:
+def check_open_unit(**fractions: float) -> None:
+    """Raise ValueError for a named value that is not strictly between 0 and 1."""
     for name, value in fractions.items():
         if not 0 < value < 1:
             raise ValueError(f"{name} {value}: expected a fraction above 0 and below 1.")
-
-
-def _group_sums(values: np.ndarray, groups: ArrayLike | None) -> np.ndarray:
-    """(G, 2) int64: sum of the values and number of clips of each group."""
-    if groups is None:
-        return np.stack([values, np.ones_like(values)], axis=1)
-    groups = np.asarray(groups)
-    if groups.shape != values.shape:
-        raise ValueError(f"groups: expected shape {values.shape}, one label per clip, got {groups.shape}.")
-    _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    sums = np.zeros_like(sizes)
-    np.add.at(sums, index, values)
-    return np.stack([sums, sizes], axis=1)
-
-
-def _bootstrap_means(values: np.ndarray, groups: ArrayLike | None, resamples: int, seed: int) -> np.ndarray:
-    """(resamples,) float64: means over groups drawn with replacement, as many as there are.
-
-    Groups with the same sum and size are interchangeable, so it is enough to draw how often each such kind
-    comes up: the distribution is that of drawing groups one by one, at a fraction of the time and memory.
-    """
-    if resamples < 2:
-        raise ValueError(f"resamples {resamples}: expected at least 2.")
-    kinds, multiplicity = np.unique(_group_sums(values, groups), axis=0, return_counts=True)
-    num_groups = int(multiplicity.sum())
-    if num_groups < 2:
-        raise ValueError(f"{num_groups} group: resampling needs at least 2 independent groups of clips.")
-    rng = np.random.default_rng(seed)
-    step = max(1, _COUNTS_AT_ONCE // len(kinds))
-    means = np.empty(resamples)
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        counts = rng.multinomial(num_groups, multiplicity / num_groups, size=size)  # (size, kinds)
-        sums, clips = (counts @ kinds).T
-        means[start : start + size] = sums / clips
-    return means
-
-
-def _bootstrap_interval(
-    values: np.ndarray, groups: ArrayLike | None, resamples: int, confidence: float, seed: int
-) -> Interval:
-    _check_open_unit(confidence=confidence)
-    means = _bootstrap_means(values, groups, resamples, seed)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(values.mean()), float(low), float(high))

@@ -182,6 +182,8 @@ class XClip(PrototypeClassifier):
     Args: preprocess: its `num_frames` is built into the weights, since each frame has its own position.
     """
 
+    independent_frames = False  # its tower passes messages between them
+
     def __init__(self, clip_model: clip_loading.CLIP, preprocess: Preprocess):
         super().__init__(clip_model, preprocess)
         del self.head  # MIT is X-CLIP's head, under its official name

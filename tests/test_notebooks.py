@@ -161,10 +161,24 @@ def test_copy_and_page_are_there_and_fit_to_publish(executed, smoke_dir, path):
     for suffix in (".ipynb", ".html"):
         text = (executed.miniature / "notebooks" / f"{path.stem}{suffix}").read_text()
         assert len(text) < 3 * 2**20
+        assert suffix == ".ipynb" or fetched(text) == []
         assert not [place for place in (smoke_dir, REPOSITORY, Path.home(), sys.prefix) if f"{place}/" in text]
     copy = json.loads((executed.miniature / "notebooks" / f"{path.stem}.ipynb").read_text())
     assert len(json.dumps(copy)) < 2 * 2**20
     assert {cell["execution_count"] is None for cell in copy["cells"] if cell["cell_type"] == "code"} == {False}
+
+
+def fetched(page: str) -> list[str]:
+    """What a page would ask the network for."""
+    return re.findall(
+        r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"'](?!data:)[^\"']*[\"']|cdnjs|unpkg|jsdelivr", page
+    )
+
+
+def test_the_network_check_finds_faults():
+    assert fetched('<script src="https://cdnjs.cloudflare.com/x.js"></script>') != []
+    assert fetched('<link rel="stylesheet" href="style.css">') != []
+    assert fetched('<img src="data:image/png;base64,AAAA"><a href="https://example.org">paper</a>') == []
 
 
 def shown(copy: nbformat.NotebookNode, kind: str) -> int:
@@ -192,7 +206,7 @@ def test_what_the_headers_promise_is_written(executed):
         written = re.search(r"^\| Writes \| (.+) \|$", read(path).cells[0].source, re.MULTILINE)[1]
         for group in re.findall(r"tables/\{([\w,]+)\}", written):
             assert set(group.split(",")) <= tables, path.stem
-        for name in re.findall(r"(fig\d_\w+|training|world)\.\*", written):
+        for name in re.findall(r"(fig\d_\w+|training|world)(?=[,.}])", written):
             assert name in figures, path.stem
     assert {f"table{number}" for number in range(1, 8)} <= tables
 

@@ -8,10 +8,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
 from motion_lib import diagrams, inputs, overview, plots, report, studies
@@ -33,22 +31,18 @@ from motion_lib.claims import (
     verdict_counts,
 )
 from motion_lib.config import REPOSITORY, RunConfig
-from motion_lib.descriptions import DescriptionSet
-from motion_lib.evaluation import RetrievalResult
 from motion_lib.experiment import Experiment
 from motion_lib.inputs import MissingInputs, missing_inputs, require_inputs
-from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS, TEMPORAL_METHODS, get_method
+from motion_lib.methods import METHODS, TABLE_METHODS, TEMPORAL_METHODS, get_method
 from motion_lib.model_loading import ARCHITECTURES
 from motion_lib.paper import CLAIMS, REPORTED_RETRIEVAL
 from motion_lib.preprocessing import Preprocess
-from motion_lib.records import Measurement, Weights, frame_of, ranks_of, read_records, records_dir, write_record
+from motion_lib.records import frame_of, ranks_of, read_records, records_dir
 from motion_lib.statistics import Interval
 from motion_lib.tables import epoch_table, markdown, mean_acc, retrieval_table, temporal_table, write_table
 from motion_lib.video import VideoReadError, read_frames
-
-UCF, HMDB = "miniature-ucf", "miniature-hmdb"
-CLASSES, CLIPS = 12, 6
-NAMES = tuple(f"class {k}" for k in range(CLASSES))
+from tests.layout import layout_faults
+from tests.made_records import CLASSES, CLIPS, HMDB, UCF, put, put_everything, result
 
 
 @pytest.fixture
@@ -58,50 +52,13 @@ def cfg(tmp_path, monkeypatch) -> RunConfig:
     return RunConfig.load("miniature", bootstrap_resamples=200)
 
 
-def result(sixths: int | list[int], dataset: str = UCF, **changes: object) -> RetrievalResult:
-    """Of the six clips of each class, so many are retrieved; one number for all classes or one for each."""
-    labels = np.repeat(np.arange(CLASSES), CLIPS)
-    right = np.tile(np.arange(CLIPS), CLASSES) < np.repeat(np.broadcast_to(sixths, CLASSES), CLIPS)
-    scores = np.zeros((len(labels), CLASSES))
-    scores[np.arange(len(labels)), labels] = np.where(right, 1, -1)
-    groups = np.array([f"place {n // 2}" for n in range(len(labels))])
-    ids = tuple(f"video {n}" for n in range(len(labels)))
-    values = {"scores": scores, "labels": labels, "groups": groups, "video_ids": ids, "failed": {}} | changes
-    return RetrievalResult(dataset, "texts", **values)
-
-
-def put(cfg, method="motion", kind="object", sixths=3, dataset=UCF, seed=0, epoch=None, **changes) -> Path:
-    """Write one record as an experiment does."""
-    texts = DescriptionSet("texts", NAMES, tuple(f"moving like {name}" for name in NAMES))
-    measured = result(sixths, dataset, **changes)
-    weights = Weights(get_method(method).weights, "clip.pt", "b" * 64, "c" * 64)
-    about = Measurement(get_method(method), dataset, kind, epoch, measured, texts, 2.0, weights, "world-0")
-    return write_record(RunConfig.load(cfg.profile, **seeded(cfg, seed)), about, Preprocess())
-
-
-def seeded(cfg: RunConfig, seed: int) -> dict:
-    return {"bootstrap_resamples": cfg.bootstrap_resamples, "backbone": cfg.backbone, "seed": seed}
-
-
-def put_everything(cfg, seeds=(0,)) -> list[dict]:
-    """Records of every method on both targets, and of three epochs of ours."""
-    for seed in seeds:
-        for dataset in (UCF, HMDB):
-            for kind in DESCRIPTION_KINDS:
-                for number, key in enumerate((*TABLE_METHODS, "motion_temporal")):
-                    put(cfg, key, kind, 1 + (number + seed) % 5, dataset, seed)
-                for epoch in range(3):
-                    put(cfg, "motion", kind, epoch + 1, dataset, seed, epoch)
-    return read_records(cfg)
-
-
 # --- records --------------------------------------------------------------------------------------
 
 _REQUIRED = (  # guide, section 5
     "schema run_id paper_item profile method label weights backbone backbone_sha256 checkpoint_sha256 data "
     "training_texts prompt_template dataset descriptions epoch seed protocol metrics interval n_groups n_expected "
     "n_decoded failed missing ranks labels groups preprocess descriptions_sha256 class_list_hash video_list_hash "
-    "parameters environment wall_time_sec clips_per_sec experiment"
+    "parameters environment wall_time_sec clips_per_sec experiment answers class_names protocols"
 )
 ENVIRONMENT = ["python", "packages", "device", "dtype", "threads", "commit", "dirty", "peak_mem_gib", "date"]
 
@@ -493,42 +450,6 @@ def test_a_notebooks_backend_stays_interactive():
         assert mpl.is_interactive()
 
 
-def shown_texts(figure: Figure) -> list[tuple[Text, object]]:
-    figure.set_dpi(300)  # as it is saved: letters are wider there than on the screen
-    figure.canvas.draw()
-    hidden = {id(label) for ax in figure.axes for label in labels_out_of_view(ax)}
-    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and id(t) not in hidden]
-    return [(t, t.get_window_extent()) for t in texts]
-
-
-def labels_out_of_view(ax: Axes) -> list[Text]:
-    """Tick labels that matplotlib makes but does not draw."""
-    unseen = []
-    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
-        for tick in axis.get_major_ticks():
-            if not (ax.axison and low - 1e-9 <= tick.get_loc() <= high + 1e-9):
-                unseen += [tick.label1, tick.label2]
-    return unseen
-
-
-def layout_faults(figure: Figure) -> list[str]:
-    """Texts that are too small, run off the page, or run into another text."""
-    page, texts = figure.bbox, shown_texts(figure)
-    faults = [f"small: {t.get_text()!r}" for t, _ in texts if t.get_fontsize() < 7]
-    faults += [
-        f"off the page: {t.get_text()!r}"
-        for t, box in texts
-        if box.x0 < -3 or box.y0 < -3 or box.x1 > page.x1 + 3 or box.y1 > page.y1 + 3
-    ]
-    for index, (one, box) in enumerate(texts):
-        for other, its_box in texts[index + 1 :]:
-            wide = min(box.x1, its_box.x1) - max(box.x0, its_box.x0)
-            high = min(box.y1, its_box.y1) - max(box.y0, its_box.y0)
-            if wide > 3 and high > 4:
-                faults.append(f"{one.get_text()!r} runs into {other.get_text()!r}")
-    return faults
-
-
 def test_texts_are_legible_and_apart(figure):
     assert layout_faults(figure) == []
 
@@ -649,7 +570,10 @@ def test_ratings_are_reported_and_never_invented():
 def test_the_report_writes_every_table_over_all_seeds(cfg):
     records = put_everything(cfg, seeds=(0, 1))
     tables = report.write_all_tables(records, cfg)
-    expected = {f"table{number}" for number in range(2, 8)} | {"claims", "verdicts", "overfitting"}
+    expected = {f"table{number}" for number in range(2, 8)}
+    expected |= {"claims", "verdicts", "overfitting", "metrics", "seeds", "confusions", "human", "numbers", "items"}
+    for kind in ("ucf_object", "ucf_masked", "hmdb_object", "hmdb_masked"):
+        expected |= {f"protocols_{kind}", f"intervals_{kind}"}
     assert set(tables) == {path.stem for path in (cfg.results_dir / "tables").glob("*.csv")} == expected
     assert re.fullmatch(SEVERAL, tables["table2"].iloc[-3]["Measured, object named"])
     counts = report.inventory(records)

@@ -1,0 +1,227 @@
+"""Tables that say what may be concluded: all metrics, all protocols, seeds, classes, people, every item of the paper.
+
+Made from records alone.
+"""
+
+import csv
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from motion_lib.bootstrap import joint_means
+from motion_lib.methods import METHODS
+from motion_lib.metrics import confusion_pairs, mean_per_class
+from motion_lib.paper import HUMAN_STUDY, REPORTED_RETRIEVAL
+from motion_lib.records import ranks_of
+from motion_lib.statistics import grim_consistent, mean_and_sd, wilson_interval
+from motion_lib.tables import DATASET_LABEL, KIND_LABEL, NOT_RUN, PAPER_CLASSES, select
+
+_REPORTED_CLASSES = Path(__file__).with_name("ucf101_per_class_reported.csv")
+# Column -> metric of a record, and whether it is a share.
+_METRICS = {
+    "Top-1": ("acc1", True),
+    "Top-5": ("acc5", True),
+    "Mean per class": ("mean_per_class_acc", True),
+    "R@10": ("recall_at_10", True),
+    "Median rank": ("median_rank", False),
+    "Mean rank": ("mean_rank", False),
+    "Description to video: R@1": ("text_to_video_recall_at_1", True),
+    "R@5": ("text_to_video_recall_at_5", True),
+    "R@10 ": ("text_to_video_recall_at_10", True),
+    "Median rank ": ("text_to_video_median_rank", False),
+    "Mean rank ": ("text_to_video_mean_rank", False),
+}
+
+
+def _labels_of(record: dict) -> np.ndarray:
+    return np.array(record["labels"].split(), dtype=np.int64)
+
+
+def _mean_metric(cell: list[dict], name: str, share: bool) -> str:
+    values = [record["metrics"][name] for record in cell]
+    return f"{100 * np.mean(values):.1f}" if share else f"{np.mean(values):.1f}"
+
+
+def metrics_table(
+    records: list[dict], datasets: Sequence[str], methods: Sequence[str], kinds: Sequence[str]
+) -> pd.DataFrame:
+    """Every metric of every method, mean over seeds: video to description, then description to video.
+
+    Shares in percent. For a description every video of its class is right, and the best of them counts.
+    """
+    rows = []
+    for dataset in datasets:
+        for key in methods:
+            for kind in kinds:
+                cell = select(records, dataset=dataset, method=key, descriptions=kind, epoch=None)
+                row = {"Target": DATASET_LABEL[dataset], "Method": METHODS[key].label, "Descriptions": KIND_LABEL[kind]}
+                rows.append(
+                    row
+                    | {
+                        column: _mean_metric(cell, name, share) if cell else NOT_RUN
+                        for column, (name, share) in _METRICS.items()
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def protocol_table(records: list[dict], dataset: str, methods: Sequence[str], kind: str) -> pd.DataFrame:
+    """Top-1 percent by every protocol, mean over seeds: one row a protocol, one column a method."""
+    final = select(records, dataset=dataset, descriptions=kind, epoch=None)
+    names = dict.fromkeys(name for record in final for name in record["protocols"])
+    rows = []
+    for name in names:
+        cells = {key: [r["protocols"][name] for r in select(final, method=key)] for key in methods}
+        any_cell = next(cell for of_method in cells.values() for cell in of_method)
+        row = {"Protocol": name, "Videos": any_cell["videos"], "Candidates": any_cell["classes"]}
+        row["Classes with videos"] = any_cell["classes_with_videos"]
+        rows.append(row | {METHODS[key].label: _protocol_cell(cell) for key, cell in cells.items()})
+    return pd.DataFrame(rows)
+
+
+def _protocol_cell(cells: list[dict]) -> str:
+    if not cells:
+        return NOT_RUN
+    if "acc1" not in cells[0]:
+        return "no such videos"
+    percent = 100 * np.mean([cell["acc1"] for cell in cells])
+    spread = f" ± {100 * np.mean([cell['sd'] for cell in cells]):.1f}" if "sd" in cells[0] else ""
+    return f"{percent:.1f}{spread}"
+
+
+def seeds_table(
+    records: list[dict], datasets: Sequence[str], methods: Sequence[str], kinds: Sequence[str]
+) -> pd.DataFrame:
+    """Mean and standard deviation over training seeds beside the best of them, which is what the paper reports.
+
+    Intervals of single seeds hold clips fixed groups; the spread over seeds is what training alone contributes.
+    """
+    rows = []
+    for dataset in datasets:
+        for key in methods:
+            row = {"Target": DATASET_LABEL[dataset], "Method": METHODS[key].label}
+            for kind in kinds:
+                cell = select(records, dataset=dataset, method=key, descriptions=kind, epoch=None)
+                row |= _seed_cells(KIND_LABEL[kind], [100 * record["metrics"]["acc1"] for record in cell])
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _seed_cells(label: str, values: list[float]) -> dict[str, str]:
+    if not values:
+        return {f"{label}: mean ± sd": NOT_RUN, f"{label}: best": NOT_RUN, f"{label}: best less mean": NOT_RUN}
+    mean, sd, n = mean_and_sd(values)
+    spread = f" ± {sd:.1f}" if n > 1 else ""
+    if n > 1 and not np.ptp(values):
+        return {
+            f"{label}: mean ± sd": f"{mean:.1f}, no seed in it",
+            f"{label}: best": "",
+            f"{label}: best less mean": "",
+        }
+    return {
+        f"{label}: mean ± sd": f"{mean:.1f}{spread} (n={n})",
+        f"{label}: best": f"{max(values):.1f}",
+        f"{label}: best less mean": f"{max(values) - mean:+.1f}" if n > 1 else "one seed",
+    }
+
+
+# ------------------------------------------------------------------ classes
+@cache
+def reported_classes() -> pd.DataFrame:
+    """The authors' published chart of UCF-101, read off it: class_name and percent, best class first."""
+    with _REPORTED_CLASSES.open(encoding="utf-8", newline="") as file:
+        rows = [(row["class_name"], float(row["percent"])) for row in csv.DictReader(file)]
+    return pd.DataFrame(sorted(rows, key=lambda row: -row[1]), columns=["class_name", "percent"])
+
+
+def measured_classes(records: list[dict], dataset: str, method: str = "motion", kind: str = "object") -> pd.DataFrame:
+    """Top-1 percent of every class, mean over seeds with the lowest and highest seed, best class first."""
+    cell = select(records, dataset=dataset, method=method, descriptions=kind, epoch=None)
+    class_names = cell[0]["class_names"]
+    per_seed = [[100 * (ranks_of(r) == 0)[_labels_of(r) == c].mean() for c in range(len(class_names))] for r in cell]
+    values = np.array(per_seed)  # (seeds, K)
+    frame = pd.DataFrame(
+        {
+            "class_name": class_names,
+            "percent": values.mean(axis=0),
+            "low": values.min(axis=0),
+            "high": values.max(axis=0),
+        }
+    )
+    return frame.sort_values("percent", ascending=False, kind="stable", ignore_index=True)
+
+
+def confusion_table(
+    records: list[dict], datasets: Sequence[str], method: str = "motion", most: int = 5
+) -> pd.DataFrame:
+    """The most frequent wrong first answers of a method, all seeds together, objects named."""
+    rows = []
+    for dataset in datasets:
+        cell = select(records, dataset=dataset, method=method, descriptions="object", epoch=None)
+        if not cell:
+            continue
+        names = cell[0]["class_names"]
+        labels = np.concatenate([_labels_of(record) for record in cell])
+        answers = np.concatenate([np.array(record["answers"].split(), dtype=np.int64) for record in cell])
+        rows += [
+            {
+                "Target": DATASET_LABEL[dataset],
+                "Videos of": names[right],
+                "answered as": names[answer],
+                "Videos": f"{count} of {(labels == right).sum()}",
+            }
+            for right, answer, count in confusion_pairs(labels, answers, len(names), most)
+        ]
+    return pd.DataFrame(rows)
+
+
+# ------------------------------------------------------------------ people
+def human_table() -> pd.DataFrame:
+    """The reported human rows with Wilson's intervals, as if one person had judged five videos a class."""
+    rows = []
+    for dataset, methods in REPORTED_RETRIEVAL.items():
+        shown = HUMAN_STUDY.videos_per_class * PAPER_CLASSES[dataset]
+        for kind, percent in methods["Human"].items():
+            right = round(percent * shown / 100)
+            _, low, high = wilson_interval(right, shown)
+            decimals = 0 if percent == int(percent) else 1
+            rows.append(
+                {
+                    "Data set": DATASET_LABEL[dataset],
+                    "Descriptions": KIND_LABEL[kind],
+                    "Reported, %": f"{percent:g}",
+                    "Videos, five a class": shown,
+                    "95 % Wilson interval, %": f"[{100 * low:.1f}, {100 * high:.1f}]",
+                    "A share of so many videos": "yes" if grim_consistent(percent, shown, decimals) else "no",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+# ------------------------------------------------------------------ groups
+def group_intervals(records: list[dict], dataset: str, methods: Sequence[str], kind: str) -> pd.DataFrame:
+    """Top-1 percent with 95 % intervals over groups of clips (UCF group, HMDB source video) and over classes.
+
+    Of all seeds together: a group or class is drawn with the answers of every seed. Macro is the mean over classes.
+    """
+    rows = []
+    for key in methods:
+        cell = sorted(
+            select(records, dataset=dataset, method=key, descriptions=kind, epoch=None), key=lambda r: r["seed"]
+        )
+        row = {"Method": METHODS[key].label}
+        if not cell:
+            rows.append(row | {"Top-1": NOT_RUN})
+            continue
+        right = np.concatenate([ranks_of(record) == 0 for record in cell])
+        labels = np.concatenate([_labels_of(record) for record in cell])
+        groups = np.concatenate([np.array(record["groups"].split(), dtype=np.int64) for record in cell])
+        row |= {"Top-1": f"{100 * right.mean():.1f}", "Macro": f"{100 * mean_per_class(right, labels):.1f}"}
+        for unit, clusters in (("groups", groups), ("classes", labels)):
+            low, high = np.quantile(joint_means(right[:, None], clusters)[:, 0], (0.025, 0.975))
+            row[f"95 % CI over {len(set(clusters))} {unit}"] = f"[{100 * low:.1f}, {100 * high:.1f}]"
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,195 @@
+"""What the probes say: means over seeds with intervals, and paired differences to the clip and text as they are."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from motion_lib.bootstrap import joint_means
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS
+from motion_lib.probes import ORDER, PAIRS, TEXT, VIDEO, clusters_of, correct_of
+from motion_lib.probing import NEAREST, PROBED_METHODS, RANDOM, REVERSED_PAIRS
+from motion_lib.statistics import Interval
+from motion_lib.tables import DATASET_LABEL, KIND_LABEL, NOT_RUN
+from motion_lib.text_controls import MOTION
+from motion_lib.video_controls import FILMED, FROZEN, REPEATED, REVERSED, SHUFFLED
+
+TEXT_CONTROLS = (
+    MOTION, "motion description in a template", "alternate version", "class name and motion", "class name",
+    "class name in a template", "action description", "objects masked", "nouns only", "verbs only", "words shuffled",
+    "random words",
+)  # fmt: skip
+ORDERS = (FILMED, REVERSED, SHUFFLED, REPEATED, FROZEN)
+PAIR_LABEL = {
+    "object": "another object, same motion",
+    "arms": "another motion of the arms",
+    "body": "another motion of the body",
+    REVERSED_PAIRS: "the same frames backwards",
+}
+
+
+def cell_of(records: Iterable[dict], **wanted: object) -> dict | None:
+    """All seeds and draws of one condition: right (N,) as shares over draws, clusters (N,), chance; None if none."""
+    right, clusters, chance = [], [], set()
+    for record in sorted(records, key=lambda record: record["seed"]):
+        found = [c for c in record["conditions"] if all(c.get(name) == value for name, value in wanted.items())]
+        if found:
+            right.append(np.mean([correct_of(c) for c in found], axis=0))
+            clusters.append(clusters_of(record, found[0]))
+            chance |= {c["chance"] for c in found}
+    if not right:
+        return None
+    return {
+        "right": np.concatenate(right),
+        "clusters": np.concatenate(clusters),
+        "chance": chance.pop(),
+        "seeds": len(right),
+        "by_seed": [float(values.mean()) for values in right],
+    }
+
+
+def interval_of(cell: dict, against: dict | None = None) -> Interval:
+    """Mean of a cell, or its paired difference to another, resampling clusters with all their seeds together."""
+    values = cell["right"] - against["right"] if against else cell["right"]
+    means = joint_means(values[:, None], cell["clusters"])[:, 0]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def family(probes: list[dict], name: str, method: str | None = None, dataset: str | None = None) -> list[dict]:
+    """The records of one family, of one method and data set where these are given."""
+    return [
+        p for p in probes if p["family"] == name and method in (None, p["method"]) and dataset in (None, p["dataset"])
+    ]
+
+
+def _points(interval: Interval) -> str:
+    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in interval))
+
+
+def _percent(cell: dict | None) -> str:
+    return f"{100 * cell['right'].mean():.1f}" if cell else NOT_RUN
+
+
+# ------------------------------------------------------------------ texts
+def text_control_table(probes: list[dict], dataset: str) -> pd.DataFrame:
+    """Top-1 percent of every method with every text, mean over seeds and draws; for ours the gap with its interval."""
+    rows = []
+    ours = family(probes, TEXT, "motion", dataset)
+    usual = cell_of(ours, name=MOTION)
+    for control in TEXT_CONTROLS:
+        row = {"Text": control}
+        for key in PROBED_METHODS:
+            row[METHODS[key].label] = _percent(cell_of(family(probes, TEXT, key, dataset), name=control))
+        cell = cell_of(ours, name=control)
+        row["Our method, against its motion descriptions"] = (
+            "" if control == MOTION else _points(interval_of(cell, usual)) if cell else NOT_RUN
+        )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def rival_table(probes: list[dict], datasets: Sequence[str]) -> pd.DataFrame:
+    """The right description among five others: the nearest ones against random ones; chance is 1 of 6."""
+    rows = []
+    for dataset in datasets:
+        for key in PROBED_METHODS:
+            cells = [cell_of(family(probes, TEXT, key, dataset), name=name) for name in (NEAREST, RANDOM)]
+            row = {"Target": DATASET_LABEL[dataset], "Method": METHODS[key].label}
+            row |= {f"Among {name}": _percent(cell) for name, cell in zip((NEAREST, RANDOM), cells, strict=True)}
+            row["Nearest less random, points"] = _points(interval_of(*cells)) if all(cells) else NOT_RUN
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+# ------------------------------------------------------------------ videos
+def frame_count_table(probes: list[dict], dataset: str) -> pd.DataFrame:
+    """Top-1 percent with so many frames, objects named; a method whose weights have their number built in has one."""
+    rows, counts = [], sorted({c["frames"] for p in family(probes, VIDEO, dataset=dataset) for c in p["conditions"]})
+    for key in PROBED_METHODS:
+        of_method = family(probes, VIDEO, key, dataset)
+        row = {"Method": METHODS[key].label, "Head": METHODS[key].head}
+        for count in counts:
+            cell = cell_of(of_method, name=FILMED, kind="object", frames=count)
+            built_in = any(p["not_run"] for p in of_method)
+            row[f"{count} frames"] = _percent(cell) if cell or not built_in else "made for its own number"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def order_control_table(probes: list[dict], datasets: Sequence[str]) -> pd.DataFrame:
+    """What is left of the accuracy when frames are reversed, shuffled, repeated or frozen; objects named and masked."""
+    rows = []
+    for dataset in datasets:
+        for key in PROBED_METHODS:
+            of_method = family(probes, VIDEO, key, dataset)
+            own = _own_frames(of_method)
+            for order in ORDERS:
+                row = {"Target": DATASET_LABEL[dataset], "Method": METHODS[key].label, "Frames": order}
+                for kind in DESCRIPTION_KINDS:
+                    wanted = {"kind": kind, "frames": own}
+                    cell, usual = (cell_of(of_method, name=n, **wanted) for n in (order, FILMED))
+                    gap = "" if order == FILMED or not cell else f" ({_points(interval_of(cell, usual))})"
+                    row[KIND_LABEL[kind]] = _percent(cell) + gap
+                rows.append(row | _changes(of_method, order, own))
+    return pd.DataFrame(rows)
+
+
+def _own_frames(of_method: list[dict]) -> int | None:
+    """The number of frames that a method's orders were shown with."""
+    reversed_ = [c["frames"] for p in of_method for c in p["conditions"] if c["name"] == REVERSED]
+    return reversed_[0] if reversed_ else None
+
+
+def _changes(of_method: list[dict], order: str, own: int | None) -> dict[str, str]:
+    found = [
+        c
+        for p in of_method
+        for c in p["conditions"]
+        if c["name"] == order and c["frames"] == own and c["kind"] == "object"
+    ]
+    if not found:
+        return {"Other first answer, %": NOT_RUN, "Largest change of a logit": NOT_RUN}
+    return {
+        "Other first answer, %": f"{100 * np.mean([c['other_first_answer'] for c in found]):.1f}",
+        "Largest change of a logit": f"{max(c['largest_change_of_a_logit'] for c in found):.1e}",
+    }
+
+
+# ------------------------------------------------------------------ minimal pairs
+def pair_table(probes: list[dict]) -> pd.DataFrame:
+    """How often a clip prefers its own sentence to its partner's (chance 50 %), and whole pairs (chance 1 of 6)."""
+    rows = []
+    for key in PROBED_METHODS:
+        of_method = family(probes, PAIRS, key)
+        row = {"Method": METHODS[key].label}
+        for kind, label in PAIR_LABEL.items():
+            cell = cell_of(of_method, name=kind, of="sentence for a clip")
+            row[label] = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * v for v in interval_of(cell))) if cell else NOT_RUN
+            row[f"{label}, whole pairs"] = _whole_pairs(of_method, kind)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _whole_pairs(of_method: list[dict], kind: str) -> str:
+    found = [c["pairs_right"] for p in of_method for c in p["conditions"] if c["name"] == kind]
+    return f"{100 * np.mean(found):.1f}" if found else NOT_RUN
+
+
+def taught_table(probes: list[dict]) -> pd.DataFrame:
+    """Heads taught to tell actions from their reversals: clips that prefer the right direction, test clips alone."""
+    rows = []
+    for label, name in (("mean over frames", "mean"), ("6-layer temporal transformer", "temporal")):
+        of_head = family(probes, ORDER, f"motion_{name}_taught")
+        cell, steps = cell_of(of_head, name=REVERSED_PAIRS), {c["steps"] for p in of_head for c in p["conditions"]}
+        measured = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * v for v in interval_of(cell))) if cell else NOT_RUN
+        rows.append(
+            {
+                "Head": label,
+                "Steps of training": ", ".join(str(count) for count in sorted(steps)) or NOT_RUN,
+                "Right direction, %": measured,
+                "Whole pairs, %": _whole_pairs(of_head, REVERSED_PAIRS),
+                "Seeds": cell["seeds"] if cell else 0,
+            }
+        )
+    return pd.DataFrame(rows)

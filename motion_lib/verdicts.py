@@ -1,0 +1,132 @@
+"""The paper item by item, reported beside measured: agrees, differs, cannot tell or not run, and why.
+
+Two questions are kept apart. Does a direction that the paper claims hold in what was run here? And was the paper's
+own number measured? The second has an answer in the profile `paper` alone: the miniature's percentages are of
+another world and are never held against the paper's.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from motion_lib.bootstrap import joint_means
+from motion_lib.claims import AGREES, CANNOT_TELL, DIFFERS, NO_GAIN, NOT_RUN
+from motion_lib.config import RunConfig
+from motion_lib.methods import METHODS, TABLE_METHODS
+from motion_lib.paper import REPORTED_RETRIEVAL
+from motion_lib.ratings import NOT_COLLECTED
+from motion_lib.records import ranks_of
+from motion_lib.tables import DATASET_LABEL, KIND_LABEL, select
+
+_DATA_MISSING = "needs Kinetics-400 and the target's videos, which the miniature stands in for"
+_PEOPLE = "needs people"
+
+
+def number_verdicts(records: list[dict], cfg: RunConfig) -> pd.DataFrame:
+    """Every number of Tables 2 and 3: reported, measured on the same data, and whether they agree.
+
+    They agree if the reported percent lies in the 95 % interval over groups of clips of the mean over seeds, widened
+    by the reported number's rounding.
+    """
+    rows = []
+    for dataset, methods in REPORTED_RETRIEVAL.items():
+        for row, cells in methods.items():
+            key = next((k for k in TABLE_METHODS if METHODS[k].paper_row == row), None)
+            for kind, percent in cells.items():
+                measured, verdict, reason = _number(records, cfg, dataset, key, kind, percent)
+                rows.append(
+                    {
+                        "Data set": DATASET_LABEL[dataset],
+                        "Method": row,
+                        "Descriptions": KIND_LABEL[kind],
+                        "Reported, %": f"{percent:g}",
+                        "Measured on the same data": measured,
+                        "Verdict": verdict,
+                        "Reason": reason,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _number(
+    records: list[dict], cfg: RunConfig, dataset: str, key: str | None, kind: str, percent: float
+) -> tuple[str, str, str]:
+    if key is None:
+        return NOT_RUN, NOT_RUN, _PEOPLE
+    if dataset not in cfg.targets:
+        return NOT_RUN, NOT_RUN, _DATA_MISSING
+    cell = select(records, dataset=dataset, method=key, descriptions=kind, epoch=None)
+    if not cell:
+        return NOT_RUN, NOT_RUN, "no record: run the notebooks 02 and 03 of this profile"
+    low, mean, high = _interval(cell)
+    rounding = 0.5 * 10.0 ** -len(f"{percent:g}".partition(".")[2])
+    verdict = AGREES if low - rounding <= percent <= high + rounding else DIFFERS
+    return (
+        f"{mean:.1f} [{low:.1f}, {high:.1f}]",
+        verdict,
+        f"split {cfg.split}, {cfg.target_subset}, n={len(cell)} seeds",
+    )
+
+
+def _interval(cell: list[dict]) -> tuple[float, float, float]:
+    right = [ranks_of(record) == 0 for record in cell]
+    groups = [record["groups"].split() for record in cell]
+    values = pd.Series([r for of_seed in right for r in of_seed], dtype=float).to_numpy()
+    codes = pd.factorize(pd.Series([g for of_seed in groups for g in of_seed]))[0]
+    means = joint_means(values[:, None], codes)[:, 0]
+    low, high = pd.Series(means).quantile([0.025, 0.975])
+    return 100 * float(low), 100 * float(values.mean()), 100 * float(high)
+
+
+def item_verdicts(tables: Mapping[str, pd.DataFrame], cfg: RunConfig) -> pd.DataFrame:
+    """One row for every table, figure and study of the paper: what it says, what was found here, verdict, reason.
+
+    Args: tables: "claims", "overfitting" and "numbers", as the report makes them.
+    """
+    claims, overfitting = tables["claims"], tables["overfitting"]
+    main = ("above_vanilla_clip", "above_class_name_training", "noun_bias")
+    rows = [("Table 1", "ratings of the descriptions", NOT_COLLECTED, NOT_RUN, _PEOPLE)]
+    for offset, target in enumerate(cfg.targets):
+        label = DATASET_LABEL[target]
+        of_target = claims[claims["Target"] == label]
+        retrieval = of_target[of_target["Claim"].isin(main)]["Verdict"]
+        heads = of_target[of_target["Claim"] == "temporal_transformer_no_better"]["Verdict"]
+        epochs = overfitting[overfitting["Target"] == label]["Verdict"] if len(overfitting) else pd.Series(dtype=str)
+        rows += [
+            (f"Table {2 + offset}", "ours is best, masking hurts every method", *_counted(retrieval, label)),
+            (f"Table {4 + offset}", "a temporal transformer is no better than the mean", *_counted(heads, label)),
+            (f"Table {6 + offset}", "overfitting is negligible beside the gain", *_counted(epochs, label)),
+        ]
+    rows.append(("Tables 2 and 3, people", "98 and 98 %, 97.5 and 96 %", NOT_COLLECTED, NOT_RUN, _PEOPLE))
+    numbers = tables["numbers"]["Verdict"]
+    rows.append(("Tables 2 and 3, numbers", f"{len(numbers)} percentages", *_counted(numbers, "the paper's data")))
+    rows += [
+        (name, what, "made here", "no verdict", "an illustration: there is no number to compare")
+        for name, what in (
+            ("Figure 1", "a caption beside a motion description"),
+            ("Figure 2", "prompt, description, masked description"),
+            ("Figure 3", "the method"),
+        )
+    ]
+    own_texts = "counted by the same rule, but of this project's sentences" if cfg.profile == "miniature" else "counted"
+    rows.append(("Appendix D.2", "words and verbs per description", "table of 01_generation", "no verdict", own_texts))
+    columns = ["Item of the paper", "What it says", "Found here", "Verdict", "Reason"]
+    return pd.DataFrame(sorted(rows, key=lambda row: row[0]), columns=columns)
+
+
+def _counted(verdicts: pd.Series, where: str) -> tuple[str, str, str]:
+    """Found, verdict and reason of some comparisons: they agree if all do, and differ if one does."""
+    counts = verdicts.value_counts()
+    ran = len(verdicts) - counts.get(NOT_RUN, 0)
+    if not ran:
+        reason = _DATA_MISSING if len(verdicts) and where == "the paper's data" else "nothing to compare yet"
+        return NOT_RUN, NOT_RUN, reason
+    known = [name for name in (AGREES, DIFFERS, CANNOT_TELL, NO_GAIN, NOT_RUN) if counts.get(name, 0)]
+    found = ", ".join(f"{counts[name]} {name}" for name in known)
+    verdict = DIFFERS if counts.get(DIFFERS, 0) else AGREES if counts.get(AGREES, 0) == ran else CANNOT_TELL
+    reason = f"{len(verdicts)} comparisons on {where}"
+    if counts.get(CANNOT_TELL, 0):
+        reason += f"; the intervals of {counts[CANNOT_TELL]} leave it open"
+    if counts.get(NO_GAIN, 0):
+        reason += f"; in {counts[NO_GAIN]} the gain itself is not above zero"
+    return found, verdict, reason

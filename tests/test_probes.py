@@ -1,0 +1,272 @@
+"""Probes: their records, tables and panel from hand-made answers, and all of them once at the smoke size."""
+
+import json
+
+import numpy as np
+import pytest
+
+from motion_lib import probing
+from motion_lib.config import RunConfig
+from motion_lib.experiment import Experiment
+from motion_lib.methods import get_method
+from motion_lib.probe_numbers import probe_numbers
+from motion_lib.probe_overview import pairs_figure, probe_figure, write_probe_tables
+from motion_lib.probe_tables import (
+    ORDERS,
+    PAIR_LABEL,
+    TEXT_CONTROLS,
+    cell_of,
+    family,
+    frame_count_table,
+    interval_of,
+    order_control_table,
+    pair_table,
+    rival_table,
+    taught_table,
+    text_control_table,
+)
+from motion_lib.probes import ORDER, PAIRS, TEXT, VIDEO, Condition, Probe, probes_dir, read_probes, write_probe
+from motion_lib.probing import NEAREST, PROBED_METHODS, RANDOM, REVERSED_PAIRS, probe_order, run_probes
+from motion_lib.records import Weights
+from motion_lib.tables import NOT_RUN
+from motion_lib.text_controls import MOTION
+from motion_lib.video_controls import FILMED, REVERSED
+from tests.layout import layout_faults
+
+UCF, HMDB = "miniature-ucf", "miniature-hmdb"
+CLASSES, CLIPS = 8, 6
+LABELS = np.repeat(np.arange(CLASSES), CLIPS)
+
+
+@pytest.fixture
+def cfg(tmp_path, monkeypatch) -> RunConfig:
+    monkeypatch.setenv("MOTION_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path / "results"))
+    return RunConfig.load("miniature")
+
+
+def right(sixths: int) -> np.ndarray:
+    return np.tile(np.arange(CLIPS) < sixths, CLASSES)
+
+
+def put(cfg, name, method, dataset, conditions, seed=0, not_run=None, identity="same"):
+    clusters = LABELS if name in (TEXT, VIDEO) else np.arange(len(LABELS)) // 2
+    about = Probe(
+        name, get_method(method) if "taught" not in method else taught(method), dataset,
+        Weights("w", "clip.pt", "b" * 64, "c" * 64), "world-0", identity, clusters, conditions, not_run or {},
+    )  # fmt: skip
+    return write_probe(RunConfig.load("miniature", seed=seed), about, 1.0)
+
+
+def taught(key: str):
+    from dataclasses import replace
+
+    return replace(get_method("motion"), key=key)
+
+
+def texts(sixths: int) -> list[Condition]:
+    controls = [Condition(name, right(sixths - n % 2), 1 / CLASSES) for n, name in enumerate(TEXT_CONTROLS)]
+    rivals = [Condition(NEAREST, right(4), 1 / 6), *(Condition(RANDOM, right(5), 1 / 6, draw=d) for d in (0, 1))]
+    return controls + rivals
+
+
+def videos(sixths: int, counts=(1, 8, 16)) -> list[Condition]:
+    more = {"other_first_answer": 0.25, "largest_change_of_a_logit": 0.5}
+    kinds = ("object", "masked")
+    orders = [Condition(n, right(sixths), 1 / CLASSES, kind, 0, 8, more) for n in ORDERS for kind in kinds]
+    numbers = [Condition(FILMED, right(1), 1 / CLASSES, k, 0, c, more) for c in counts if c != 8 for k in kinds]
+    return orders + numbers
+
+
+def pairs(sixths: int) -> list[Condition]:
+    return [
+        Condition(kind, right(sixths), 0.5, more={"of": of, "pairs_right": 0.2})
+        for kind in PAIR_LABEL
+        for of in ("sentence for a clip", "clip for a sentence")
+    ]
+
+
+def put_everything(cfg, seeds=(0,)) -> list[dict]:
+    for seed in seeds:
+        for n, method in enumerate(PROBED_METHODS):
+            for dataset in (UCF, HMDB):
+                put(cfg, TEXT, method, dataset, texts(2 + n % 4), seed)
+                built_in = {"other numbers of frames": "its own"} if method == "xclip" else {}
+                put(cfg, VIDEO, method, dataset, videos(2 + n % 4, () if built_in else (1, 8, 16)), seed, built_in)
+            put(cfg, PAIRS, method, "miniature-pairs", pairs(3 + n % 3), seed)
+        for name, sixths, steps in (("mean", 3, 0), ("temporal", 5, 400)):
+            found = [Condition(REVERSED_PAIRS, right(sixths), 0.5, more={"pairs_right": 0.5, "steps": steps})]
+            put(cfg, ORDER, f"motion_{name}_taught", "miniature-actions", found, seed)
+    return read_probes(cfg)
+
+
+# --- records and cells ---
+
+
+def test_a_probe_comes_back_as_it_was_measured(cfg):
+    put(cfg, TEXT, "motion", UCF, texts(4))
+    cell = cell_of(read_probes(cfg), name=MOTION)
+    np.testing.assert_array_equal(cell["right"], right(4))
+    np.testing.assert_array_equal(cell["clusters"], LABELS)
+    assert (cell["chance"], cell["seeds"]) == (1 / CLASSES, 1)
+
+
+def test_draws_are_averaged_and_seeds_put_together(cfg):
+    for seed, sixths in enumerate((2, 6)):
+        draws = [Condition("words shuffled", right(sixths), 0.125, draw=d) for d in (0, 1)]
+        draws.append(Condition("words shuffled", right(0), 0.125, draw=2))
+        put(cfg, TEXT, "motion", UCF, draws, seed)
+    cell = cell_of(read_probes(cfg), name="words shuffled")
+    assert len(cell["right"]) == 2 * len(LABELS)
+    assert cell["by_seed"] == pytest.approx([2 / 6 * 2 / 3, 2 / 3])
+    assert cell_of(read_probes(cfg), name="nothing of the kind") is None
+
+
+def test_a_condition_may_stop_short_of_the_others(cfg):
+    short = Condition(REVERSED_PAIRS, right(3)[:10], 0.5, more={"of": "sentence for a clip", "pairs_right": 0.0})
+    put(cfg, PAIRS, "motion", "miniature-pairs", [*pairs(3)[:2], short])
+    cell = cell_of(read_probes(cfg), name=REVERSED_PAIRS)
+    assert len(cell["right"]) == len(cell["clusters"]) == 10
+
+
+def test_probes_of_other_parameters_or_another_world_are_left_out(cfg, capsys):
+    put(cfg, TEXT, "motion", UCF, texts(4))
+    path = put(cfg, TEXT, "clip", UCF, texts(2))
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"experiment": "another"}))
+    (probes_dir(cfg) / "text-x.json").write_text(json.dumps(record | {"data": "world-1"}))
+    found = {probe["data"] for probe in read_probes(cfg)}
+    assert len(found) == 1
+    assert "2 probes of other parameters or data are left out." in capsys.readouterr().out
+
+
+def test_intervals_are_paired_over_classes(cfg):
+    """Every class loses one clip of six: the gap has no spread, though each accuracy has."""
+    put(cfg, TEXT, "motion", UCF, texts(4))
+    usual, other = (cell_of(read_probes(cfg), name=TEXT_CONTROLS[n]) for n in (0, 1))
+    assert interval_of(other, usual) == pytest.approx((-1 / 6, -1 / 6, -1 / 6))
+
+
+# --- tables ---
+
+
+def test_tables_hold_every_method_and_condition(cfg):
+    probes = put_everything(cfg, seeds=(0, 1))
+    table = text_control_table(probes, UCF).set_index("Text")
+    assert list(table.index) == list(TEXT_CONTROLS)
+    assert table.loc[MOTION, "Vanilla CLIP"] == "33.3"
+    assert table.loc[TEXT_CONTROLS[1], "Our method, against its motion descriptions"] == "-16.7 [-16.7, -16.7]"
+    rivals = rival_table(probes, (UCF, HMDB))
+    assert set(rivals["Nearest less random, points"]) == {"-16.7 [-16.7, -16.7]"}
+    counts = frame_count_table(probes, UCF).set_index("Method")
+    assert counts.loc["Our method", ["1 frames", "8 frames"]].tolist() == ["16.7", "50.0"]
+    assert counts.loc["X-CLIP", "1 frames"] == "made for its own number"
+    assert len(order_control_table(probes, (UCF, HMDB))) == 2 * len(PROBED_METHODS) * len(ORDERS)
+    assert pair_table(probes).set_index("Method").loc["Our method", f"{PAIR_LABEL['object']}, whole pairs"] == "20.0"
+    directions = taught_table(probes)
+    assert [text.split()[0] for text in directions["Right direction, %"]] == ["50.0", "83.3"]
+    assert directions["Steps of training"].tolist() == ["0", "400"]
+
+
+def test_what_was_not_run_says_so(cfg):
+    put(cfg, TEXT, "motion", UCF, texts(4)[:2])
+    probes = read_probes(cfg)
+    table = text_control_table(probes, UCF).set_index("Text")
+    assert table.loc["verbs only", "Our method"] == table.loc[MOTION, "Vanilla CLIP"] == NOT_RUN
+    assert set(taught_table(probes)["Right direction, %"]) == {NOT_RUN}
+    assert set(rival_table(probes, (UCF,))["Nearest less random, points"]) == {NOT_RUN}
+    assert set(order_control_table(probes, (UCF,))["Other first answer, %"]) == {NOT_RUN}
+    assert set(frame_count_table(probes, UCF).columns) == {"Method", "Head"}
+    assert pair_table(probes).iloc[0, 1] == NOT_RUN
+
+
+def test_numbers_have_a_row_for_every_condition(cfg):
+    probes = put_everything(cfg, seeds=(0, 1, 2))
+    numbers = probe_numbers(probes)
+    row = numbers[(numbers["family"] == TEXT) & (numbers["method"] == "clip") & (numbers["condition"] == MOTION)].iloc[
+        0
+    ]
+    assert (row["percent"], row["seeds"], row["chance"]) == (pytest.approx(100 / 3), 3, 12.5)
+    assert (numbers["low"] <= numbers["percent"] + 1e-9).all()
+    assert (numbers["percent"] <= numbers["high"] + 1e-9).all()
+    assert not numbers.duplicated(["family", "dataset", "method", "condition", "kind", "frames", "of"]).any()
+
+
+def test_the_panel_is_legible(cfg):
+    figure, numbers = probe_figure(put_everything(cfg), cfg)
+    assert layout_faults(figure) == []
+    assert len(numbers) > 200
+
+
+def test_the_tables_are_written(cfg):
+    tables = write_probe_tables(put_everything(cfg), cfg)
+    assert set(tables) == {path.stem for path in (cfg.results_dir / "tables").glob("*.csv")}
+
+
+# --- for real, at the smoke size ---
+
+
+@pytest.mark.slow
+def test_probes_are_made_once_and_read_again(smoke, monkeypatch):
+    first = run_probes(smoke, "motion")
+    assert len(first) == 5
+    before = [path.stat().st_mtime_ns for path in first]
+    for name in ("encode_controls", "encode_videos"):
+        monkeypatch.setattr(probing, name, lambda *_, **__: pytest.fail("encoded again"))
+    again = run_probes(Experiment(smoke.cfg), "motion")
+    assert [path.stat().st_mtime_ns for path in again] == before
+    probes = [json.loads(path.read_text()) for path in first]
+    assert [probe["family"] for probe in probes] == [TEXT, VIDEO, TEXT, VIDEO, PAIRS]
+
+
+@pytest.mark.slow
+def test_a_text_control_is_what_measure_finds(smoke):
+    """Motion descriptions and masked ones as controls have the accuracies of the records."""
+    measured = smoke.measure("motion")
+    run_probes(smoke, "motion")
+    for target in smoke.cfg.targets:
+        probes = family(read_probes(smoke.cfg), TEXT, "motion", target)
+        for name, kind in ((MOTION, "object"), ("objects masked", "masked")):
+            np.testing.assert_array_equal(cell_of(probes, name=name)["right"], measured[target, kind].correct)
+
+
+@pytest.mark.slow
+def test_a_clip_as_filmed_is_what_measure_finds(smoke):
+    """Up to the rounding of stored features, in which a tie may fall the other way."""
+    measured = smoke.measure("motion_temporal")
+    run_probes(smoke, "motion_temporal")
+    for target in smoke.cfg.targets:
+        probes = family(read_probes(smoke.cfg), VIDEO, "motion_temporal", target)
+        filmed = cell_of(probes, name=FILMED, frames=smoke.cfg.num_frames, kind="object")
+        assert (filmed["right"] == measured[target, "object"].correct).mean() > 0.95
+
+
+@pytest.mark.slow
+def test_the_mean_is_blind_and_a_planted_peek_is_noticed(smoke):
+    conditions = [
+        Condition(REVERSED, right(3), 0.125, more={"largest_change_of_a_logit": 0.0}),
+        Condition(REVERSED, right(3), 0.125, more={"largest_change_of_a_logit": 1e-9}),
+    ]
+    probing._assert_blind_to_order(conditions[:1])
+    with pytest.raises(AssertionError, match="reversed moved a mean-pooled score"):
+        probing._assert_blind_to_order(conditions)
+    run_probes(smoke, "clip")
+    for target in smoke.cfg.targets:
+        for record in family(read_probes(smoke.cfg), VIDEO, "clip", target):
+            for condition in record["conditions"]:
+                if condition["name"] in (REVERSED, "shuffled"):
+                    assert condition["largest_change_of_a_logit"] == 0.0
+
+
+@pytest.mark.slow
+def test_heads_are_taught_order(smoke):
+    paths = probe_order(smoke)
+    steps = [json.loads(path.read_text())["conditions"][0]["steps"] for path in paths]
+    assert steps == [0, smoke.cfg.order_steps]
+    mean = json.loads(paths[0].read_text())["conditions"][0]
+    assert (mean["acc1"], mean["pairs_right"]) == (0.5, 0.0)
+
+
+@pytest.mark.slow
+def test_the_sheet_of_pairs_is_legible(smoke):
+    assert layout_faults(pairs_figure(smoke)[0]) == []
