@@ -20,19 +20,19 @@ from motion_lib.statistics import grim_consistent, mean_and_sd, wilson_interval
 from motion_lib.tables import DATASET_LABEL, KIND_LABEL, NOT_RUN, PAPER_CLASSES, select
 
 _REPORTED_CLASSES = Path(__file__).with_name("ucf101_per_class_reported.csv")
-# Column -> metric of a record, and whether it is a share.
+# Column -> metric of a record, and whether it is a share. V: video, D: description.
 _METRICS = {
-    "Top-1": ("acc1", True),
-    "Top-5": ("acc5", True),
-    "Mean per class": ("mean_per_class_acc", True),
-    "R@10": ("recall_at_10", True),
-    "Median rank": ("median_rank", False),
-    "Mean rank": ("mean_rank", False),
-    "Description to video: R@1": ("text_to_video_recall_at_1", True),
-    "R@5": ("text_to_video_recall_at_5", True),
-    "R@10 ": ("text_to_video_recall_at_10", True),
-    "Median rank ": ("text_to_video_median_rank", False),
-    "Mean rank ": ("text_to_video_mean_rank", False),
+    "V→D top-1": ("acc1", True),
+    "V→D top-5": ("acc5", True),
+    "V→D mean per class": ("mean_per_class_acc", True),
+    "V→D R@10": ("recall_at_10", True),
+    "V→D median rank": ("median_rank", False),
+    "V→D mean rank": ("mean_rank", False),
+    "D→V R@1": ("text_to_video_recall_at_1", True),
+    "D→V R@5": ("text_to_video_recall_at_5", True),
+    "D→V R@10": ("text_to_video_recall_at_10", True),
+    "D→V median rank": ("text_to_video_median_rank", False),
+    "D→V mean rank": ("text_to_video_mean_rank", False),
 }
 
 
@@ -48,9 +48,9 @@ def _mean_metric(cell: list[dict], name: str, share: bool) -> str:
 def metrics_table(
     records: list[dict], datasets: Sequence[str], methods: Sequence[str], kinds: Sequence[str]
 ) -> pd.DataFrame:
-    """Every metric of every method, mean over seeds: video to description, then description to video.
+    """Every metric of every method, mean over seeds: video to description (V→D), then description to video (D→V).
 
-    Shares in percent. For a description every video of its class is right, and the best of them counts.
+    Shares in percent; V→D R@1 and R@5 are top-1 and top-5. For a description every video of its class is right, and the best of them counts.
     """
     rows = []
     for dataset in datasets:

@@ -112,7 +112,9 @@ def frame_count_table(probes: list[dict], dataset: str) -> pd.DataFrame:
         for count in counts:
             cell = cell_of(of_method, name=FILMED, kind="object", frames=count)
             built_in = any(p["not_run"] for p in of_method)
-            row[f"{count} frames"] = _percent(cell) if cell or not built_in else "made for its own number"
+            row["1 frame" if count == 1 else f"{count} frames"] = (
+                _percent(cell) if cell or not built_in else "made for its own number"
+            )
         rows.append(row)
     return pd.DataFrame(rows)
 

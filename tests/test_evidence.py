@@ -43,8 +43,8 @@ def test_metrics_of_a_record_are_the_mean_over_seeds(cfg):
     put(cfg, sixths=3)
     put(cfg, sixths=6, seed=1)
     table = metrics_table(read_records(cfg), (UCF,), ("motion", "clip"), ("object",)).set_index("Method")
-    assert table.loc["Our method", "Top-1"] == "75.0"
-    assert table.loc["Our method", "Description to video: R@1"] == "100.0"  # the best of its videos is right
+    assert table.loc["Our method", "V→D top-1"] == "75.0"
+    assert table.loc["Our method", "D→V R@1"] == "100.0"  # the best of its videos is right
     assert set(table.loc["Vanilla CLIP"].iloc[2:]) == {NOT_RUN}
 
 

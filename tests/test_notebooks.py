@@ -191,8 +191,8 @@ def shown(copy: nbformat.NotebookNode, kind: str) -> int:
 def test_every_figure_and_table_is_shown(executed, path):
     copy, source = read(executed.miniature / "notebooks" / f"{path.stem}.ipynb"), read(path)
     figures = sum(text.count("save_figure(") for text in code_of(source))
-    names = re.findall(r'names = "(.+)"', "\n".join(code_of(source)))
-    assert shown(copy, "image/png") == figures + sum(len(text.split()) for text in names)
+    names = re.findall(r'names \+?= "(.+)"', "\n".join(code_of(source)))
+    assert shown(copy, "image/png") + shown(copy, "image/jpeg") == figures + sum(len(text.split()) for text in names)
     last = [text.splitlines()[-1] for text in code_of(source)]
     tables = [line for line in last if re.match(r"tables\[|read_table|knowledge|counts|masking|likert|verdicts", line)]
     assert shown(copy, "text/html") >= len(tables)

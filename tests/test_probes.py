@@ -159,8 +159,8 @@ def test_tables_hold_every_method_and_condition(cfg):
     rivals = rival_table(probes, (UCF, HMDB))
     assert set(rivals["Nearest less random, points"]) == {"-16.7 [-16.7, -16.7]"}
     counts = frame_count_table(probes, UCF).set_index("Method")
-    assert counts.loc["Our method", ["1 frames", "8 frames"]].tolist() == ["16.7", "50.0"]
-    assert counts.loc["X-CLIP", "1 frames"] == "made for its own number"
+    assert counts.loc["Our method", ["1 frame", "8 frames"]].tolist() == ["16.7", "50.0"]
+    assert counts.loc["X-CLIP", "1 frame"] == "made for its own number"
     assert len(order_control_table(probes, (UCF, HMDB))) == 2 * len(PROBED_METHODS) * len(ORDERS)
     assert pair_table(probes).set_index("Method").loc["Our method", f"{PAIR_LABEL['object']}, whole pairs"] == "20.0"
     directions = taught_table(probes)
