@@ -50,14 +50,16 @@ def metrics_table(
 ) -> pd.DataFrame:
     """Every metric of every method, mean over seeds: video to description (V→D), then description to video (D→V).
 
-    Shares in percent; V→D R@1 and R@5 are top-1 and top-5. For a description every video of its class is right, and the best of them counts.
+    Shares in percent; V→D R@1 and R@5 are top-1 and top-5. For a description every video of its class is right, and
+    the best of them counts.
     """
     rows = []
     for dataset in datasets:
         for key in methods:
             for kind in kinds:
                 cell = select(records, dataset=dataset, method=key, descriptions=kind, epoch=None)
-                row = {"Target": DATASET_LABEL[dataset], "Method": METHODS[key].label, "Descriptions": KIND_LABEL[kind]}
+                row = {"Target": DATASET_LABEL[dataset], "Method": METHODS[key].label}
+                row["Descriptions"] = KIND_LABEL[kind]
                 rows.append(
                     row
                     | {

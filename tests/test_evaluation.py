@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from motion_lib.datasets import VideoDataset, VideoItem
 from motion_lib.descriptions import DescriptionSet
-from motion_lib.evaluation import RetrievalResult, VideoFeatures, encode_videos, evaluate, score
+from motion_lib.evaluation import RetrievalResult, VideoFeatures, encode_videos, evaluate, score, score_all
 from motion_lib.frames import open_clips
 from motion_lib.models import VideoTextModel
 from motion_lib.preprocessing import Preprocess
@@ -222,6 +222,39 @@ def test_one_encoding_serves_several_description_sets():
     model = Prepared(dict(zip(texts, torch.cat([torch.eye(8), torch.eye(8).roll(1, dims=0)]), strict=True)))
     accuracies = [score(model, videos, chosen).accuracy() for chosen in (tiny.DESCRIPTIONS, other)]
     assert accuracies == [1.0, 0.0]
+
+
+def test_many_sets_at_once_equal_one_by_one():
+    """Sets that share texts, in other orders of the classes."""
+    generator = torch.Generator().manual_seed(0)
+    texts = dict(zip((*tiny.MOTIONS, *tiny.MOTIONS.values()), torch.randn(16, 12, generator=generator), strict=True))
+    backwards = DescriptionSet("backwards", tuple(tiny.MOTIONS)[::-1], tuple(tiny.MOTIONS.values())[::-1])
+    half = dict(list(tiny.MOTIONS.items())[:4])
+    mixed = tuple(half.get(name, name) for name in tiny.MOTIONS)
+    sets = [tiny.DESCRIPTIONS, backwards, DescriptionSet("mixed", tuple(tiny.MOTIONS), mixed)]
+    model, videos = (
+        Prepared(texts),
+        videos_of(torch.randn(30, 12, generator=generator), tiny.MOTIONS, [*range(8)] * 3 + [0] * 6),
+    )
+    for alone, together in zip(
+        (score(model, videos, only) for only in sets), score_all(model, videos, sets), strict=True
+    ):
+        np.testing.assert_allclose(together.scores, alone.scores, rtol=1e-5)
+        assert together.descriptions == alone.descriptions
+    np.testing.assert_allclose(score_all(model, videos, sets)[0].scores, score_all(model, videos, sets)[1].scores)
+
+
+def test_a_part_of_the_videos_keeps_its_features_and_failures():
+    videos = videos_of(torch.arange(5.0)[:, None], tiny.MOTIONS, [0, 1, 2, 3, 4])
+    videos = VideoFeatures(videos.features, videos.dataset, {"broken": "cut off", "other": "cut off"}, 2.0)
+    items = (videos.dataset.items[3], videos.dataset.items[1], VideoItem("broken", Path("b.mp4"), 2, "g"))
+    part = videos.of(VideoDataset("given", videos.dataset.class_names, items, 1, "test", ("absent",)))
+    assert part.features[:, 0].tolist() == [1, 3]
+    assert [item.video_id for item in part.dataset.items] == ["clip_1", "clip_3"]
+    assert (part.failed, part.dataset.missing) == ({"broken": "cut off"}, ("absent",))
+    strange = VideoDataset("given", videos.dataset.class_names, (VideoItem("new", Path("n.mp4"), 0, "g"),), 1, "test")
+    with pytest.raises(ValueError, match=r"1 of its videos, e.g. new, are not among the 5 encoded ones"):
+        videos.of(strange)
 
 
 @pytest.fixture(scope="module")

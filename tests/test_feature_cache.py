@@ -56,3 +56,25 @@ def test_an_interrupted_encoding_leaves_nothing(dataset, tmp_path):
     with pytest.raises(ZeroDivisionError):
         features_kept(tmp_path / "a.pt", dataset, lambda: 1 / 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def encoding(values: torch.Tensor, dataset):
+    return lambda: VideoFeatures(values, dataset, {}, 1.0)
+
+
+def test_features_are_kept_as_float16_and_rounded_from_the_start(dataset, tmp_path):
+    values = torch.randn(4, 300, generator=torch.Generator().manual_seed(0)) * 7
+    first, second = (features_kept(tmp_path / "a.pt", dataset, encoding(values, dataset)) for _ in range(2))
+    assert torch.equal(first.features, second.features)
+    assert first.features.dtype == torch.float32
+    torch.testing.assert_close(first.features, values, rtol=6e-4, atol=1e-6)
+    assert (tmp_path / "a.pt").stat().st_size < 4 * 300 * 2 + 4000  # two bytes a number
+
+
+@pytest.mark.parametrize("bad", [1e6, float("nan"), float("inf")])
+def test_what_float16_cannot_hold_is_refused(dataset, tmp_path, bad):
+    values = torch.ones(4, 2)
+    values[2, 1] = bad
+    with pytest.raises(ValueError, match="tiny: the features have values above 65504 or none at all"):
+        features_kept(tmp_path / "a.pt", dataset, encoding(values, dataset))
+    assert list(tmp_path.iterdir()) == []
