@@ -10,6 +10,7 @@ from motion_lib.evidence import measured_classes, reported_classes
 from motion_lib.experiment import Experiment
 from motion_lib.frames import open_clips
 from motion_lib.miniature.minimal_pairs import KINDS
+from motion_lib.pair_probing import REVERSED_PAIRS
 from motion_lib.probe_numbers import probe_numbers
 from motion_lib.probe_plots import class_bars, probe_panel
 from motion_lib.probe_tables import (
@@ -24,7 +25,6 @@ from motion_lib.probe_tables import (
     text_control_table,
 )
 from motion_lib.probes import ORDER
-from motion_lib.probing import REVERSED_PAIRS
 from motion_lib.tables import DATASET_LABEL, write_table
 
 _SHORT = {

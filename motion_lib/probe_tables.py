@@ -7,8 +7,9 @@ import pandas as pd
 
 from motion_lib.bootstrap import joint_means
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
+from motion_lib.pair_probing import REVERSED_PAIRS
 from motion_lib.probes import ORDER, PAIRS, TEXT, VIDEO, clusters_of, correct_of
-from motion_lib.probing import NEAREST, PROBED_METHODS, RANDOM, REVERSED_PAIRS
+from motion_lib.probing import NEAREST, PROBED_METHODS, RANDOM
 from motion_lib.statistics import Interval
 from motion_lib.tables import DATASET_LABEL, KIND_LABEL, NOT_RUN
 from motion_lib.text_controls import MOTION

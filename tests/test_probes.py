@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from motion_lib import probing
+from motion_lib import pair_probing, probing
 from motion_lib.config import RunConfig
 from motion_lib.experiment import Experiment
 from motion_lib.methods import get_method
+from motion_lib.pair_probing import REVERSED_PAIRS, probe_order
 from motion_lib.probe_numbers import probe_numbers
 from motion_lib.probe_overview import pairs_figure, probe_figure, write_probe_tables
 from motion_lib.probe_tables import (
@@ -26,7 +27,7 @@ from motion_lib.probe_tables import (
     text_control_table,
 )
 from motion_lib.probes import ORDER, PAIRS, TEXT, VIDEO, Condition, Probe, probes_dir, read_probes, write_probe
-from motion_lib.probing import NEAREST, PROBED_METHODS, RANDOM, REVERSED_PAIRS, probe_order, run_probes
+from motion_lib.probing import NEAREST, PROBED_METHODS, RANDOM, run_probes
 from motion_lib.records import Weights
 from motion_lib.tables import NOT_RUN
 from motion_lib.text_controls import MOTION
@@ -211,8 +212,12 @@ def test_probes_are_made_once_and_read_again(smoke, monkeypatch):
     first = run_probes(smoke, "motion")
     assert len(first) == 5
     before = [path.stat().st_mtime_ns for path in first]
-    for name in ("encode_controls", "encode_videos"):
-        monkeypatch.setattr(probing, name, lambda *_, **__: pytest.fail("encoded again"))
+    for module, name in (
+        (probing, "encode_controls"),
+        (pair_probing, "encode_controls"),
+        (pair_probing, "encode_videos"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("encoded again"))
     again = run_probes(Experiment(smoke.cfg), "motion")
     assert [path.stat().st_mtime_ns for path in again] == before
     probes = [json.loads(path.read_text()) for path in first]

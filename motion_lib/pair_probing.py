@@ -1,0 +1,121 @@
+"""Probes that need to know what moves: minimal pairs, and heads taught the direction of actions. Miniature only."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from motion_lib import order_control, probes
+from motion_lib.clip_loading import embed_dim, transformer_heads
+from motion_lib.datasets import VideoDataset
+from motion_lib.descriptions import DescriptionSet
+from motion_lib.evaluation import encode_videos, score
+from motion_lib.experiment import Experiment
+from motion_lib.frames import Clips, open_clips
+from motion_lib.heads import build_head
+from motion_lib.models import FrameEncoder, PrototypeClassifier
+from motion_lib.probe_subject import Subject, text_prototypes
+from motion_lib.probes import ORDER, PAIRS, Condition, pair_outcomes
+from motion_lib.video_controls import FILMED, REVERSED, Control, encode_controls
+
+REVERSED_PAIRS = "order"  # the kind of minimal pair that differs in the order of frames alone
+
+
+# ------------------------------------------------------------------ minimal pairs
+def probe_pairs(subject: Subject) -> Path:
+    """Clips that differ in one thing alone: which of two sentences fits, and which of two clips.
+
+    The clips of the kind "order" are actions and the same frames played backwards.
+    """
+    made, model = subject.experiment, subject.model
+    paths = made.minimal_pairs
+    dataset, sentences = paths.pair_clips()
+    actions, action_sentences = paths.actions("test")
+
+    def probe() -> tuple[np.ndarray, list[Condition], dict[str, str]]:
+        clips = _open(made, dataset, model)
+        scores = score(model, encode_videos(model, clips, device=made.cfg.torch_device), sentences).scores
+        kinds = np.array([pair.kind for pair in paths.pairs for _ in (0, 1)])
+        outcomes = {kind: pair_outcomes(_block(scores, kinds == kind)) for kind in dict.fromkeys(kinds)}
+        outcomes[REVERSED_PAIRS] = pair_outcomes(_direction_scores(subject, model, actions, action_sentences))
+        length = max(len(texts) for texts, _ in outcomes.values())
+        conditions = [
+            Condition(kind, right, 0.5, more={"of": of, "pairs_right": both})
+            for kind, (texts, videos) in outcomes.items()
+            for of, right, both in (
+                ("sentence for a clip", texts, float(probes.whole_pairs(texts, videos).mean())),
+                ("clip for a sentence", videos, float(probes.whole_pairs(texts, videos).mean())),
+            )
+        ]
+        return np.arange(length) // 2, conditions, {}
+
+    made_from = (paths.root.name, sentences.sha256, action_sentences.sha256)
+    return subject.keep(PAIRS, dataset.name, made_from, probe)
+
+
+def _block(scores: np.ndarray, of: np.ndarray) -> np.ndarray:
+    return scores[np.ix_(of, of)]
+
+
+def _direction_scores(
+    subject: Subject, model: PrototypeClassifier, actions: VideoDataset, sentences: DescriptionSet
+) -> np.ndarray:
+    """(2N, 2N): N actions as filmed and backwards, in turn, against the sentence of each clip."""
+    own = model.preprocess.num_frames
+    clips, ways = _open(subject.experiment, actions, model), [Control(FILMED, own), Control(REVERSED, own)]
+    texts, labels, scores = text_prototypes(model, [sentences], actions)[0], [], [[], []]
+    for indices, features, _ in encode_controls(model, clips, ways):
+        labels += [clips.dataset.items[i].label for i in indices]
+        with torch.inference_mode():
+            for way, encoded in enumerate(features):
+                scores[way].append(model.similarity(encoded, texts).float().cpu().numpy())
+    both = np.stack([np.concatenate(part) for part in scores], axis=1).reshape(2 * len(labels), -1)
+    return both[:, (np.repeat(labels, 2) + np.tile((0, 1), len(labels)))]
+
+
+def _open(made: Experiment, dataset: VideoDataset, model: PrototypeClassifier) -> Clips:
+    return open_clips(dataset, model.preprocess, made.data_root / "frames", "cropped")
+
+
+# ------------------------------------------------------------------ order, when it is asked for
+def probe_order(made: Experiment, key: str = "motion") -> list[Path]:
+    """A mean and a temporal head taught to tell actions from their reversals, on the image tower of a method.
+
+    The frame embeddings stay as they are; clips that were trained on are not tested on. One record a head,
+    under the method's key with the head's name. Empty where there are no rendered clips.
+    """
+    if not made.minimal_pairs:
+        return []
+    subject = Subject.of(made, key)
+    return [_taught(subject, name) for name in ("mean", "temporal")]
+
+
+def _taught(subject: Subject, head_name: str) -> Path:
+    made, model = subject.experiment, subject.model
+    training, sentences = made.minimal_pairs.actions("train")
+    tested, _ = made.minimal_pairs.actions("test")
+    taught = replace(subject.method, key=f"{subject.method.key}_{head_name}_taught", head=head_name)
+
+    def probe() -> tuple[np.ndarray, list[Condition], dict[str, str]]:
+        torch.manual_seed(made.cfg.seed)
+        model.head = build_head(head_name, embed_dim(model.clip), transformer_heads(model.clip))
+        model.head.to(model.device)
+        shown = encode_videos(FrameEncoder(model), _open(made, training, model), device=made.cfg.torch_device)
+        labels = torch.tensor(shown.dataset.labels, device=model.device)
+        texts = text_prototypes(model, [sentences], training)[0].clone()
+        embeddings = shown.features.clone()  # out of inference mode, so that a head can be trained on them
+        losses = order_control.train_on_order(
+            model.head, embeddings, labels, texts, made.cfg.order_steps, made.cfg.seed
+        )
+        texts_right, videos_right = pair_outcomes(_direction_scores(subject, model, tested, sentences))
+        more = {
+            "of": "sentence for a clip",
+            "pairs_right": float(probes.whole_pairs(texts_right, videos_right).mean()),
+            "steps": len(losses),
+        }
+        return np.arange(len(texts_right)) // 2, [Condition(REVERSED_PAIRS, texts_right, 0.5, more=more)], {}
+
+    asked = Subject(made, taught, model, subject.weights)
+    made_from = (made.minimal_pairs.root.name, sentences.sha256, made.cfg.order_steps, made.cfg.seed)
+    return asked.keep(ORDER, "miniature-actions", made_from, probe)
