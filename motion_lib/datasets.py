@@ -56,6 +56,10 @@ class VideoDataset:
         """Group of each video, the unit of the clustered bootstrap."""
         return [item.group for item in self.items]
 
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """(video_id, bytes, time of change in ns) of each video: other files under the same names have others."""
+        return [(item.video_id, (stat := item.path.stat()).st_size, stat.st_mtime_ns) for item in self.items]
+
     def describe(self) -> str:
         """One line: name, split, counts, what is missing."""
         absent = f"; {len(self.missing)} listed videos are not on disk" if self.missing else ""
@@ -274,7 +278,10 @@ def _hmdb(root: Path, split: int, subset: str) -> VideoDataset:
 
 
 def _hmdb_group(video: str, name: str) -> str:
-    """Clips cut from one film share the part of the file name before the class."""
+    """Clips of a class that are cut from one film share the part of the file name before the class.
+
+    Films are kept apart by class, as UCF-101 numbers its groups within each class.
+    """
     return f"{name}:{video.split('_' + name + '_')[0]}"
 
 

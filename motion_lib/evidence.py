@@ -17,7 +17,7 @@ from motion_lib.metrics import confusion_pairs, mean_per_class
 from motion_lib.paper import HUMAN_STUDY, REPORTED_RETRIEVAL
 from motion_lib.records import ranks_of
 from motion_lib.statistics import grim_consistent, mean_and_sd, wilson_interval
-from motion_lib.tables import DATASET_LABEL, KIND_LABEL, NOT_RUN, PAPER_CLASSES, select
+from motion_lib.tables import DATASET_LABEL, KIND_LABEL, NOT_RUN, PAPER_CLASSES, same_weights, select
 
 _REPORTED_CLASSES = Path(__file__).with_name("ucf101_per_class_reported.csv")
 # Column -> metric of a record, and whether it is a share. V: video, D: description.
@@ -85,12 +85,12 @@ def protocol_table(records: list[dict], dataset: str, methods: Sequence[str], ki
 
 
 def _protocol_cell(cells: list[dict]) -> str:
-    if not cells:
-        return NOT_RUN
-    if "acc1" not in cells[0]:
-        return "no such videos"
-    percent = 100 * np.mean([cell["acc1"] for cell in cells])
-    spread = f" ± {100 * np.mean([cell['sd'] for cell in cells]):.1f}" if "sd" in cells[0] else ""
+    ran = [cell for cell in cells if "acc1" in cell]
+    if len(ran) < len(cells) or not cells:
+        reasons = dict.fromkeys(cell.get("not_run", "no such videos") for cell in cells if "acc1" not in cell)
+        return ", ".join([NOT_RUN, *reasons])
+    percent = 100 * np.mean([cell["acc1"] for cell in ran])
+    spread = f" ± {100 * np.mean([cell['sd'] for cell in ran]):.1f}" if "sd" in ran[0] else ""
     return f"{percent:.1f}{spread}"
 
 
@@ -107,27 +107,24 @@ def seeds_table(
             row = {"Target": DATASET_LABEL[dataset], "Method": METHODS[key].label}
             for kind in kinds:
                 cell = select(records, dataset=dataset, method=key, descriptions=kind, epoch=None)
-                row |= _seed_cells(KIND_LABEL[kind], [100 * record["metrics"]["acc1"] for record in cell])
+                row |= _seed_cells(KIND_LABEL[kind], cell)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _seed_cells(label: str, values: list[float]) -> dict[str, str]:
-    if not values:
-        return {f"{label}: mean ± sd": NOT_RUN, f"{label}: best": NOT_RUN, f"{label}: best less mean": NOT_RUN}
+def _seed_cells(label: str, cell: list[dict]) -> dict[str, str]:
+    columns = [f"{label}: {what}" for what in ("mean ± sd", "best", "best less mean")]
+    if not cell:
+        return dict.fromkeys(columns, NOT_RUN)
+    values = [100 * record["metrics"]["acc1"] for record in cell]
     mean, sd, n = mean_and_sd(values)
-    spread = f" ± {sd:.1f}" if n > 1 else ""
-    if n > 1 and not np.ptp(values):
-        return {
-            f"{label}: mean ± sd": f"{mean:.1f}, no seed in it",
-            f"{label}: best": "",
-            f"{label}: best less mean": "",
-        }
-    return {
-        f"{label}: mean ± sd": f"{mean:.1f}{spread} (n={n})",
-        f"{label}: best": f"{max(values):.1f}",
-        f"{label}: best less mean": f"{max(values) - mean:+.1f}" if n > 1 else "one seed",
-    }
+    if n == 1:
+        found = (f"{mean:.1f} (n=1)", f"{mean:.1f}", "one seed")
+    elif same_weights(cell):
+        found = (f"{mean:.1f}, the same weights for every seed", "", "")
+    else:
+        found = (f"{mean:.1f} ± {sd:.1f} (n={n})", f"{max(values):.1f}", f"{max(values) - mean:+.1f}")
+    return dict(zip(columns, found, strict=True))
 
 
 # ------------------------------------------------------------------ classes
@@ -140,8 +137,13 @@ def reported_classes() -> pd.DataFrame:
 
 
 def measured_classes(records: list[dict], dataset: str, method: str = "motion", kind: str = "object") -> pd.DataFrame:
-    """Top-1 percent of every class, mean over seeds with the lowest and highest seed, best class first."""
+    """Top-1 percent of every class, mean over seeds with the lowest and highest seed, best class first.
+
+    Without records an empty frame of these columns.
+    """
     cell = select(records, dataset=dataset, method=method, descriptions=kind, epoch=None)
+    if not cell:
+        return pd.DataFrame(columns=["class_name", "percent", "low", "high"])
     class_names = cell[0]["class_names"]
     per_seed = [[100 * (ranks_of(r) == 0)[_labels_of(r) == c].mean() for c in range(len(class_names))] for r in cell]
     values = np.array(per_seed)  # (seeds, K)
@@ -205,7 +207,8 @@ def human_table() -> pd.DataFrame:
 
 # ------------------------------------------------------------------ groups
 def group_intervals(records: list[dict], dataset: str, methods: Sequence[str], kind: str) -> pd.DataFrame:
-    """Top-1 percent with 95 % intervals over groups of clips (UCF group, HMDB source video) and over classes.
+    """Top-1 percent with 95 % intervals over groups of clips (UCF group, HMDB source video, within a class) and over
+    classes.
 
     Of all seeds together: a group or class is drawn with the answers of every seed. Macro is the mean over classes.
     """
@@ -224,6 +227,6 @@ def group_intervals(records: list[dict], dataset: str, methods: Sequence[str], k
         row |= {"Top-1": f"{100 * right.mean():.1f}", "Macro": f"{100 * mean_per_class(right, labels):.1f}"}
         for unit, clusters in (("groups", groups), ("classes", labels)):
             low, high = np.quantile(joint_means(right[:, None], clusters)[:, 0], (0.025, 0.975))
-            row[f"95 % CI over {len(set(clusters))} {unit}"] = f"[{100 * low:.1f}, {100 * high:.1f}]"
+            row[f"Top-1, 95 % CI over {len(set(clusters))} {unit}"] = f"[{100 * low:.1f}, {100 * high:.1f}]"
         rows.append(row)
     return pd.DataFrame(rows)

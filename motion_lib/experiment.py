@@ -18,12 +18,15 @@ from motion_lib import (
     augmentation,
     clip_loading,
     evaluation,
+    feature_cache,
     frames,
     heads,
     image_tower,
     inputs,
     loading,
+    model_loading,
     models,
+    official,
     preprocessing,
     video,
     xclip,
@@ -39,7 +42,7 @@ from motion_lib.model_loading import load_model
 from motion_lib.models import PrototypeClassifier
 from motion_lib.official import RELEASES, Release, load_official
 from motion_lib.protocols import protocol_results
-from motion_lib.records import Measurement, Weights, write_record
+from motion_lib.records import Measurement, Weights, device_name, write_record
 from motion_lib.storage import content_hash, file_sha256
 from motion_lib.training import Execution, History, Recipe, fine_tune, loop, recipe, state
 from motion_lib.training.launch import launch, launched_by_torchrun
@@ -61,6 +64,8 @@ _TRAINED_BY = (
     clip_loading,
     xclip,
 )
+
+_ENCODED_BY = (evaluation, feature_cache, model_loading, official)  # further code that decides features
 
 
 class Experiment(ExperimentData):
@@ -219,11 +224,11 @@ class Experiment(ExperimentData):
         Returns: VideoFeatures on the run's device.   Args: weights: what `model` was loaded from.
         """
         dataset = self.dataset(name, subset)
-        videos = (self.data_root.name, [item.video_id for item in dataset.items])
         loaded = (method.head, weights.backbone_sha256, weights.checkpoint_sha256, model.preprocess.as_dict())
         # Without a checkpoint what CLIP lacks is drawn from the seed; mean pooling lacks nothing.
         drawn = None if weights.checkpoint_sha256 or method.head == "mean" else self.cfg.seed
-        identity = content_hash(loaded, drawn, videos, *_TRAINED_BY, evaluation)
+        made = (loaded, drawn, dataset.stamps(), dataset.missing, device_name(self.cfg))
+        identity = content_hash(*made, *_TRAINED_BY, *_ENCODED_BY)
         path = self.cfg.results_dir / "runs" / "features" / f"{name}-{subset}-{identity}.pt"
 
         def encoded() -> VideoFeatures:

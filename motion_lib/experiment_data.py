@@ -138,9 +138,9 @@ class ExperimentData:
         classes["changed by masking"] = changed_by_masking(named, masked)
         return ProtocolLists({split: self._test_ids(target, split) for split in SPLITS}, classes)
 
-    def _test_ids(self, target: str, split: int) -> frozenset[str]:
-        """Videos of an official test list; none where the list is not at hand, which leaves that protocol not run."""
+    def _test_ids(self, target: str, split: int) -> frozenset[str] | None:
+        """Videos of an official test list; None where the list is not at hand."""
         try:
             return frozenset(item.video_id for item in open_dataset(target, self.data_root, split, "test").items)
         except FileNotFoundError:
-            return frozenset()
+            return None

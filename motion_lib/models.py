@@ -24,7 +24,10 @@ from motion_lib.preprocessing import Preprocess
 
 @runtime_checkable
 class VideoTextModel(Protocol):
-    """What a model must offer to be evaluated; nothing else is asked of it."""
+    """What a model must offer to be evaluated; nothing else is asked of it.
+
+    One that also has a `device` is given its frames there, any other on the CPU; its texts it places itself.
+    """
 
     preprocess: Preprocess
 

@@ -1,5 +1,6 @@
 """Probes that need to know what moves: minimal pairs, and heads taught the direction of actions. Miniature only."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 from motion_lib import order_control, probes
 from motion_lib.clip_loading import embed_dim, transformer_heads
-from motion_lib.datasets import VideoDataset
+from motion_lib.datasets import VideoDataset, check_missing
 from motion_lib.descriptions import DescriptionSet
 from motion_lib.evaluation import encode_videos, score
 from motion_lib.experiment import Experiment
@@ -16,7 +17,7 @@ from motion_lib.frames import Clips, open_clips
 from motion_lib.heads import build_head
 from motion_lib.models import FrameEncoder, PrototypeClassifier
 from motion_lib.probe_subject import Subject, text_prototypes
-from motion_lib.probes import ORDER, PAIRS, Condition, pair_outcomes
+from motion_lib.probes import ORDER, PAIRS, Condition, Outcome, pair_outcomes
 from motion_lib.video_controls import FILMED, REVERSED, Control, encode_controls
 
 REVERSED_PAIRS = "order"  # the kind of minimal pair that differs in the order of frames alone
@@ -26,36 +27,41 @@ REVERSED_PAIRS = "order"  # the kind of minimal pair that differs in the order o
 def probe_pairs(subject: Subject) -> Path:
     """Clips that differ in one thing alone: which of two sentences fits, and which of two clips.
 
-    The clips of the kind "order" are actions and the same frames played backwards.
+    The clips of the kind "order" are actions and the same frames played backwards. Intervals resample what the clips
+    differ in (which two objects, which two motions, which action): many pairs share it.
     """
     made, model = subject.experiment, subject.model
     paths = made.minimal_pairs
     dataset, sentences = paths.pair_clips()
     actions, action_sentences = paths.actions("test")
 
-    def probe() -> tuple[np.ndarray, list[Condition], dict[str, str]]:
+    def probe() -> Outcome:
         clips = _open(made, dataset, model)
         scores = score(model, encode_videos(model, clips, device=made.cfg.torch_device), sentences).scores
-        kinds = np.array([pair.kind for pair in paths.pairs for _ in (0, 1)])
-        outcomes = {kind: pair_outcomes(_block(scores, kinds == kind)) for kind in dict.fromkeys(kinds)}
-        outcomes[REVERSED_PAIRS] = pair_outcomes(_direction_scores(subject, model, actions, action_sentences))
-        length = max(len(texts) for texts, _ in outcomes.values())
-        conditions = [
-            Condition(kind, right, 0.5, more={"of": of, "pairs_right": both})
-            for kind, (texts, videos) in outcomes.items()
-            for of, right, both in (
-                ("sentence for a clip", texts, float(probes.whole_pairs(texts, videos).mean())),
-                ("clip for a sentence", videos, float(probes.whole_pairs(texts, videos).mean())),
-            )
-        ]
-        return np.arange(length) // 2, conditions, {}
+        kinds, contrasts = (
+            np.repeat(values, 2)
+            for values in ([pair.kind for pair in paths.pairs], [pair.contrast for pair in paths.pairs])
+        )
+        conditions = []
+        for kind in dict.fromkeys(kinds):
+            of = kinds == kind
+            conditions += _pair_conditions(kind, scores[np.ix_(of, of)], contrasts[of])
+        directions = _direction_scores(subject, model, actions, action_sentences)
+        conditions += _pair_conditions(REVERSED_PAIRS, directions, np.repeat(actions.labels, 2))
+        shown = [item.video_id for item in (*dataset.items, *actions.items)]
+        return Outcome(shown, contrasts, conditions)
 
-    made_from = (paths.root.name, sentences.sha256, action_sentences.sha256)
+    made_from = (paths.root.name, sentences.sha256, action_sentences.sha256, sys.modules[__name__])
     return subject.keep(PAIRS, dataset.name, made_from, probe)
 
 
-def _block(scores: np.ndarray, of: np.ndarray) -> np.ndarray:
-    return scores[np.ix_(of, of)]
+def _pair_conditions(kind: str, scores: np.ndarray, contrasts: np.ndarray) -> list[Condition]:
+    texts, videos = pair_outcomes(scores)
+    both = float(probes.whole_pairs(texts, videos).mean())
+    return [
+        Condition(kind, right, 0.5, more={"of": of, "pairs_right": both}, clusters=contrasts)
+        for of, right in (("sentence for a clip", texts), ("clip for a sentence", videos))
+    ]
 
 
 def _direction_scores(
@@ -75,7 +81,10 @@ def _direction_scores(
 
 
 def _open(made: Experiment, dataset: VideoDataset, model: PrototypeClassifier) -> Clips:
-    return open_clips(dataset, model.preprocess, made.data_root / "frames", "cropped")
+    """All clips or none: without one of them its partner's pair would be another's."""
+    clips = open_clips(dataset, model.preprocess, made.data_root / "frames", "cropped")
+    check_missing(clips.dataset, 0.0, clips.failed)
+    return clips
 
 
 # ------------------------------------------------------------------ order, when it is asked for
@@ -83,7 +92,7 @@ def probe_order(made: Experiment, key: str = "motion") -> list[Path]:
     """A mean and a temporal head taught to tell actions from their reversals, on the image tower of a method.
 
     The frame embeddings stay as they are; clips that were trained on are not tested on. One record a head,
-    under the method's key with the head's name. Empty where there are no rendered clips.
+    under the method's key with the head's name. Empty where there are no rendered clips. Intervals resample actions.
     """
     if not made.minimal_pairs:
         return []
@@ -97,7 +106,7 @@ def _taught(subject: Subject, head_name: str) -> Path:
     tested, _ = made.minimal_pairs.actions("test")
     taught = replace(subject.method, key=f"{subject.method.key}_{head_name}_taught", head=head_name)
 
-    def probe() -> tuple[np.ndarray, list[Condition], dict[str, str]]:
+    def probe() -> Outcome:
         torch.manual_seed(made.cfg.seed)
         model.head = build_head(head_name, embed_dim(model.clip), transformer_heads(model.clip))
         model.head.to(model.device)
@@ -105,17 +114,17 @@ def _taught(subject: Subject, head_name: str) -> Path:
         labels = torch.tensor(shown.dataset.labels, device=model.device)
         texts = text_prototypes(model, [sentences], training)[0].clone()
         embeddings = shown.features.clone()  # out of inference mode, so that a head can be trained on them
-        losses = order_control.train_on_order(
-            model.head, embeddings, labels, texts, made.cfg.order_steps, made.cfg.seed
-        )
+        losses = order_control.train_on_order(model.head, embeddings, labels, texts, steps, seed)
         texts_right, videos_right = pair_outcomes(_direction_scores(subject, model, tested, sentences))
         more = {
             "of": "sentence for a clip",
             "pairs_right": float(probes.whole_pairs(texts_right, videos_right).mean()),
             "steps": len(losses),
         }
-        return np.arange(len(texts_right)) // 2, [Condition(REVERSED_PAIRS, texts_right, 0.5, more=more)], {}
+        shown = [item.video_id for item in tested.items]
+        return Outcome(shown, np.repeat(tested.labels, 2), [Condition(REVERSED_PAIRS, texts_right, 0.5, more=more)])
 
     asked = Subject(made, taught, model, subject.weights)
-    made_from = (made.minimal_pairs.root.name, sentences.sha256, made.cfg.order_steps, made.cfg.seed)
+    steps, seed = made.cfg.order_steps, made.cfg.seed
+    made_from = (made.minimal_pairs.root.name, sentences.sha256, steps, seed, sys.modules[__name__])
     return asked.keep(ORDER, "miniature-actions", made_from, probe)

@@ -7,7 +7,6 @@ import pandas as pd
 
 from motion_lib.bootstrap import joint_means
 from motion_lib.probe_tables import cell_of, family
-from motion_lib.probes import PAIRS
 
 COLUMNS = (
     "family", "dataset", "method", "condition", "kind", "frames", "of", "percent", "low", "high", "chance", "seeds",
@@ -17,7 +16,7 @@ COLUMNS = (
 def probe_numbers(probes: list[dict]) -> pd.DataFrame:
     """Columns as COLUMNS; percent, low, high and chance in percent.
 
-    Intervals are 95 % over classes, or over pairs, all seeds of one together.
+    Intervals are 95 % over classes, or over what the clips of a pair differ in, all seeds of one together.
     """
     groups = dict.fromkeys((p["family"], p["dataset"], p["method"]) for p in probes)
     rows = [row for name, dataset, method in groups for row in _rows(probes, name, dataset, method)]
@@ -56,8 +55,3 @@ def _limits(cells: Sequence[dict]) -> list[tuple[float, float]]:
         for place, index in enumerate(members):
             limits[index] = (float(low[place]), float(high[place]))
     return limits
-
-
-def pairs_of(numbers: pd.DataFrame) -> pd.DataFrame:
-    """The rows of minimal pairs in which a clip chooses its sentence."""
-    return numbers[(numbers["family"] == PAIRS) & (numbers["of"] == "sentence for a clip")]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from motion_lib.methods import METHODS
 from motion_lib.plots import FULL_INCHES, METHOD_STYLE, paper_style
+from motion_lib.video_controls import REVERSED, SPREAD
 
 TEXT_METHODS = ("clip", "names", "motion")
 FRAME_METHODS = ("clip", "xclip", "text4vis", "motion", "motion_temporal")  # every head, and what they start from
@@ -50,7 +51,7 @@ def text_panel(frame: pd.DataFrame, rows: Mapping[str, str], methods: Sequence[s
 
 
 def count_panel(frame: pd.DataFrame, methods: Sequence[str], title: str, ax: Axes) -> Axes:
-    """Top-1 against the number of frames. Args: frame: rows "as filmed" of one target and one kind."""
+    """Top-1 against the number of frames. Args: frame: rows of the numbers of frames, one target and one kind."""
     for key in methods:
         part = frame[frame["method"] == key].sort_values("frames")
         colour, marker = METHOD_STYLE[key]
@@ -76,16 +77,12 @@ def probe_panel(
     pairs: Mapping[str, str],
     taught: pd.DataFrame,
 ) -> Figure:
-    """Six panels: texts and frame counts of both targets, orders of frames, minimal pairs.
+    """Six panels: texts and frame counts of both targets, orders of frames of the first target, minimal pairs.
 
     Args:
         numbers: `probe_numbers`.   targets: data set -> title.   texts, orders, pairs: condition -> label.
         taught: rows of heads taught to tell order, with the columns label, percent, low, high.
     """
-    TEXT_METHODS, FRAME_METHODS = (
-        ("clip", "names", "motion"),
-        ("clip", "xclip", "text4vis", "motion", "motion_temporal"),
-    )
     with paper_style():
         figure = plt.figure(figsize=(FULL_INCHES, 8.8))
         rows = figure.subfigures(3, 1, height_ratios=(3.3, 2.2, 3.0))
@@ -95,14 +92,14 @@ def probe_panel(
             part = named[(named["family"] == "text") & (named["dataset"] == target)]
             text_panel(part, texts, TEXT_METHODS, f"Texts: {title}", ax)
         _legend(rows[0], axes[0])
-        filmed = named[(named["family"] == "video") & (named["condition"] == "as filmed")]
+        counted = named[(named["family"] == "video") & (named["condition"] == SPREAD)]
         axes = rows[1].subplots(1, len(targets), squeeze=False)[0]
         for ax, (target, title) in zip(axes, targets.items(), strict=True):
-            count_panel(filmed[filmed["dataset"] == target], FRAME_METHODS, f"Number of frames: {title}", ax)
+            count_panel(counted[counted["dataset"] == target], FRAME_METHODS, f"Number of frames: {title}", ax)
         left, right = rows[2].subplots(1, 2, width_ratios=(1, 1.05))
-        _order_panel(
-            named, next(iter(targets)), orders, FRAME_METHODS, f"Order of frames: {targets[next(iter(targets))]}", left
-        )
+        # One target's orders alone, as the page is full; the table has both.
+        first, title = next(iter(targets.items()))
+        _order_panel(named, first, orders, FRAME_METHODS, f"Order of frames: {title}", left)
         _pair_panel(numbers, pairs, FRAME_METHODS, taught, right)
         _legend(rows[2], left)
         return figure
@@ -112,7 +109,7 @@ def _order_panel(
     named: pd.DataFrame, target: str, orders: Mapping[str, str], methods: Sequence[str], title: str, ax: Axes
 ) -> None:
     part = named[(named["family"] == "video") & (named["dataset"] == target)]
-    own = part[part["condition"] == "reversed"].set_index("method")["frames"]
+    own = part[part["condition"] == REVERSED].set_index("method")["frames"]
     part = part[part["frames"] == part["method"].map(own)]
     _dots(ax, part, orders, methods)
     _chance(ax, part["chance"].min(), horizontal=False)

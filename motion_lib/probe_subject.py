@@ -5,16 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from motion_lib import (
+    clip_loading,
     evaluation,
+    feature_cache,
     frames,
     heads,
     image_tower,
     metrics,
+    model_loading,
     models,
+    official,
     order_control,
     preprocessing,
     probes,
@@ -28,18 +31,22 @@ from motion_lib.descriptions import DescriptionSet
 from motion_lib.experiment import Experiment
 from motion_lib.methods import Method, get_method
 from motion_lib.models import PrototypeClassifier
-from motion_lib.probes import Condition, Probe
+from motion_lib.probes import Outcome, Probe
 from motion_lib.records import Weights
 from motion_lib.storage import content_hash
 
-# Code that decides what a probe gives, besides its weights, videos and texts.
+# Code that decides what a probe gives, besides its weights, videos and texts; the module of a probe adds itself.
 _PROBED_BY = (
+    clip_loading,
     evaluation,
+    feature_cache,
     frames,
     heads,
     image_tower,
     metrics,
+    model_loading,
     models,
+    official,
     order_control,
     preprocessing,
     probes,
@@ -70,13 +77,12 @@ class Subject:
         family: str,
         dataset: str,
         made_from: Sequence[object],
-        probe: Callable[[], tuple[np.ndarray, list[Condition], dict[str, str]]],
+        probe: Callable[[], Outcome],
     ) -> Path:
         """The record of a probe, read if it is there and made otherwise.
 
         Args:
-            made_from: what decides its outcome, besides the weights and the code.
-            probe: gives the clusters, the conditions and, by name, what could not be run and why.
+            made_from: what decides its outcome, besides the weights and the code that all probes share.
         """
         cfg, drawn = self.experiment.cfg, None if self.weights.checkpoint_sha256 else self.experiment.cfg.seed
         identity = content_hash(
@@ -86,12 +92,9 @@ class Subject:
         if path := probes.kept_probe(cfg, family, self.method.key, dataset, identity):
             return path
         started = time.perf_counter()
-        clusters, conditions, not_run = probe()
-        about = Probe(
-            family, self.method, dataset, self.weights, self.experiment.data_label, identity, clusters, conditions,
-            not_run,
-        )  # fmt: skip
-        return probes.write_probe(cfg, about, time.perf_counter() - started)
+        outcome = probe()
+        about = Probe(family, self.method, dataset, self.weights, self.experiment.data_label, identity)
+        return probes.write_probe(cfg, about, outcome, time.perf_counter() - started)
 
 
 def text_prototypes(
@@ -100,8 +103,3 @@ def text_prototypes(
     """(K, ...) text features of each set, in the order of the data set's classes."""
     with torch.inference_mode():
         return [model.encode_text(only.select(dataset.class_names).texts) for only in sets]
-
-
-def ids_of(dataset: VideoDataset) -> list[str]:
-    """Names of its videos, in order."""
-    return [item.video_id for item in dataset.items]

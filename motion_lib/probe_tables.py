@@ -9,11 +9,11 @@ from motion_lib.bootstrap import joint_means
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.pair_probing import REVERSED_PAIRS
 from motion_lib.probes import ORDER, PAIRS, TEXT, VIDEO, clusters_of, correct_of
-from motion_lib.probing import NEAREST, PROBED_METHODS, RANDOM
+from motion_lib.probing import NEAREST, PROBED_METHODS, RANDOM, frames_label
 from motion_lib.statistics import Interval
 from motion_lib.tables import DATASET_LABEL, KIND_LABEL, NOT_RUN
 from motion_lib.text_controls import MOTION
-from motion_lib.video_controls import FILMED, FROZEN, REPEATED, REVERSED, SHUFFLED
+from motion_lib.video_controls import FILMED, FROZEN, REPEATED, REVERSED, SHUFFLED, SPREAD
 
 TEXT_CONTROLS = (
     MOTION, "motion description in a template", "alternate version", "class name and motion", "class name",
@@ -105,17 +105,17 @@ def rival_table(probes: list[dict], datasets: Sequence[str]) -> pd.DataFrame:
 
 # ------------------------------------------------------------------ videos
 def frame_count_table(probes: list[dict], dataset: str) -> pd.DataFrame:
-    """Top-1 percent with so many frames, objects named; a method whose weights have their number built in has one."""
-    rows, counts = [], sorted({c["frames"] for p in family(probes, VIDEO, dataset=dataset) for c in p["conditions"]})
+    """Top-1 percent with so many frames from the middles of as many segments, objects named; where a method's weights
+    do not allow a number, the reason."""
+    spread = [c for p in family(probes, VIDEO, dataset=dataset) for c in p["conditions"] if c["name"] == SPREAD]
+    rows, counts = [], sorted({c["frames"] for c in spread})
     for key in PROBED_METHODS:
         of_method = family(probes, VIDEO, key, dataset)
+        reasons = {name: why for probe in of_method for name, why in probe["not_run"].items()}
         row = {"Method": METHODS[key].label, "Head": METHODS[key].head}
         for count in counts:
-            cell = cell_of(of_method, name=FILMED, kind="object", frames=count)
-            built_in = any(p["not_run"] for p in of_method)
-            row["1 frame" if count == 1 else f"{count} frames"] = (
-                _percent(cell) if cell or not built_in else "made for its own number"
-            )
+            cell, label = cell_of(of_method, name=SPREAD, kind="object", frames=count), frames_label(count)
+            row[label] = _percent(cell) if cell else reasons.get(label, NOT_RUN)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -152,16 +152,21 @@ def _changes(of_method: list[dict], order: str, own: int | None) -> dict[str, st
         if c["name"] == order and c["frames"] == own and c["kind"] == "object"
     ]
     if not found:
-        return {"Other first answer, %": NOT_RUN, "Largest change of a logit": NOT_RUN}
-    return {
-        "Other first answer, %": f"{100 * np.mean([c['other_first_answer'] for c in found]):.1f}",
-        "Largest change of a logit": f"{max(c['largest_change_of_a_logit'] for c in found):.1e}",
-    }
+        return dict.fromkeys(_CHANGES, NOT_RUN)
+    other = 100 * np.mean([c["other_first_answer"] for c in found])
+    largest = max(c["largest_change_of_a_logit"] for c in found)
+    return dict(zip(_CHANGES, (f"{other:.1f}", f"{largest:.1e}"), strict=True))
+
+
+_CHANGES = ("Other first answer (object named), %", "Largest change of a logit (object named)")
 
 
 # ------------------------------------------------------------------ minimal pairs
 def pair_table(probes: list[dict]) -> pd.DataFrame:
-    """How often a clip prefers its own sentence to its partner's (chance 50 %), and whole pairs (chance 1 of 6)."""
+    """How often a clip prefers its own sentence to its partner's (chance 50 %), and whole pairs (chance 1 of 6).
+
+    Intervals are 95 % over what the clips of a pair differ in: which two objects or motions, which action.
+    """
     rows = []
     for key in PROBED_METHODS:
         of_method = family(probes, PAIRS, key)

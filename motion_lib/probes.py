@@ -5,6 +5,7 @@ keeps which clips were right, so that differences are paired; tables and figures
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import numpy as np
 from motion_lib.config import RunConfig
 from motion_lib.methods import Method
 from motion_lib.records import Weights, environment
-from motion_lib.storage import write_json
+from motion_lib.storage import content_hash, write_json
 
-SCHEMA = 1
+SCHEMA = 2  # 2: clips that were not shown, clusters of a condition
 TEXT, VIDEO, PAIRS, ORDER = "text", "video", "pairs", "order"
 
 
@@ -27,6 +28,7 @@ class Condition:
         name: of the control.   kind: of the descriptions, "object" or "masked"; "" where there is but one.
         correct: (N,) bool.   chance: fraction that guessing gives.   draw: numbers the random ones.
         frames: of the clip; 0 where the control is not about frames.   more: further measured numbers.
+        clusters: (N,) what intervals resample; None: the clusters of the probe.
     """
 
     name: str
@@ -36,14 +38,30 @@ class Condition:
     draw: int = 0
     frames: int = 0
     more: dict = field(default_factory=dict)
+    clusters: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a probe found.
+
+    Attributes:
+        video_ids: (N,) the clips that were shown.   clusters: (N,) what intervals resample, such as classes.
+        conditions: of them.   not_run: {control: reason}.   failed: {video_id: reason} of the unreadable clips.
+        missing: listed videos that are not on disk.
+    """
+
+    video_ids: Sequence[str]
+    clusters: np.ndarray
+    conditions: list[Condition]
+    not_run: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What one probe file is about.
-
-    Attributes: clusters: (N,) what intervals resample (classes, pairs); a condition may stop short of N clips.
-    """
+    """What one probe file is about."""
 
     family: str
     method: Method
@@ -51,9 +69,6 @@ class Probe:
     weights: Weights
     data: str
     identity: str
-    clusters: np.ndarray
-    conditions: list[Condition]
-    not_run: dict[str, str] = field(default_factory=dict)  # control: reason
 
     def file_name(self, seed: int) -> str:
         """Name of the file, readable in a listing."""
@@ -80,7 +95,7 @@ def unpack(text: str, count: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8), count=count).astype(bool)
 
 
-def write_probe(cfg: RunConfig, probe: Probe, wall_time_sec: float) -> Path:
+def write_probe(cfg: RunConfig, probe: Probe, outcome: Outcome, wall_time_sec: float) -> Path:
     """Write one probe atomically and return its path."""
     record = {
         "schema": SCHEMA,
@@ -94,26 +109,38 @@ def write_probe(cfg: RunConfig, probe: Probe, wall_time_sec: float) -> Path:
         "seed": cfg.seed,
         "data": probe.data,
         "weights": asdict(probe.weights),
-        "clusters": " ".join(str(code) for code in np.unique(probe.clusters, return_inverse=True)[1]),
-        "conditions": [
-            {
-                "name": c.name,
-                "kind": c.kind,
-                "draw": c.draw,
-                "frames": c.frames,
-                "chance": c.chance,
-                "clips": len(c.correct),
-                "acc1": float(c.correct.mean()),
-                "correct": pack(c.correct),
-                **c.more,
-            }
-            for c in probe.conditions
-        ],
-        "not_run": probe.not_run,
+        "n_expected": len(outcome.video_ids) + len(outcome.failed) + len(outcome.missing),
+        "n_decoded": len(outcome.video_ids),
+        "failed": outcome.failed,
+        "missing": list(outcome.missing),
+        "video_list_hash": content_hash(list(outcome.video_ids)),
+        "clusters": _codes(outcome.clusters),
+        "conditions": [_described(condition) for condition in outcome.conditions],
+        "not_run": outcome.not_run,
         "environment": environment(cfg),
         "wall_time_sec": round(wall_time_sec, 2),
     }
     return write_json(probes_dir(cfg) / probe.file_name(cfg.seed), record)
+
+
+def _described(condition: Condition) -> dict:
+    own = {} if condition.clusters is None else {"clusters": _codes(condition.clusters)}
+    return {
+        "name": condition.name,
+        "kind": condition.kind,
+        "draw": condition.draw,
+        "frames": condition.frames,
+        "chance": condition.chance,
+        "clips": len(condition.correct),
+        "acc1": float(condition.correct.mean()),
+        "correct": pack(condition.correct),
+        **own,
+        **condition.more,
+    }
+
+
+def _codes(clusters: np.ndarray) -> str:
+    return " ".join(str(code) for code in np.unique(clusters, return_inverse=True)[1])
 
 
 def kept_probe(cfg: RunConfig, family: str, method: str, dataset: str, identity: str) -> Path | None:
@@ -126,19 +153,27 @@ def kept_probe(cfg: RunConfig, family: str, method: str, dataset: str, identity:
     return path if same else None
 
 
-def read_probes(cfg: RunConfig) -> list[dict]:
-    """All probes of this experiment, any seed; those of other parameters or another world are left out and counted."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(probes_dir(cfg).glob("*.json"))]
-    ours = [record for record in records if record["experiment"] == cfg.experiment_id]
-    newest = max(ours, key=lambda record: record["environment"]["date"], default=None)
-    current = [r for r in ours if _made_from(r) == _made_from(newest)]
-    if len(current) < len(records):
-        print(f"{len(records) - len(current)} probes of other parameters or data are left out.")
+def read_probes(cfg: RunConfig, records: Sequence[dict]) -> list[dict]:
+    """All probes of this experiment, any seed, that are of the weights which `records` are of.
+
+    Left out, with a printed count: probes of an older form or of other parameters, and probes of another rendered
+    world, backbone or training run than the records of their seed.
+    """
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(probes_dir(cfg).glob("*.json"))]
+    ours = [p for p in found if p.get("schema") == SCHEMA and p["experiment"] == cfg.experiment_id]
+    known = {(r["seed"], r["data"], r["backbone_sha256"], r["checkpoint_sha256"]) for r in records}
+    current = [p for p in ours if (p["seed"], p["data"], *_weights_of(p)) in known]
+    for left_out, why in (
+        (len(found) - len(ours), "of other parameters or an older form"),
+        (len(ours) - len(current), "of weights or data that no record of their seed is of"),
+    ):
+        if left_out:
+            print(f"{left_out} probes {why} are left out.")
     return current
 
 
-def _made_from(record: dict) -> tuple[str, str]:
-    return record["data"], record["weights"]["backbone_sha256"]
+def _weights_of(probe: dict) -> tuple[str, str]:
+    return probe["weights"]["backbone_sha256"], probe["weights"]["checkpoint_sha256"]
 
 
 def correct_of(condition: dict) -> np.ndarray:
@@ -148,7 +183,7 @@ def correct_of(condition: dict) -> np.ndarray:
 
 def clusters_of(record: dict, condition: dict) -> np.ndarray:
     """(N,) what intervals of this condition resample."""
-    return np.array(record["clusters"].split()[: condition["clips"]], dtype=np.int64)
+    return np.array(condition.get("clusters", record["clusters"]).split(), dtype=np.int64)
 
 
 def pair_outcomes(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 A probe that was already made from the same weights, videos and texts by the same code is read, not made again.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,10 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from motion_lib import (
-    metrics,
-    text_controls,
-)
+from motion_lib import metrics, text_controls
 from motion_lib.datasets import check_missing
 from motion_lib.descriptions import DescriptionSet
 from motion_lib.evaluation import RetrievalResult, VideoFeatures, score, score_all
@@ -22,10 +20,17 @@ from motion_lib.heads import MeanPooling
 from motion_lib.methods import DESCRIPTION_KINDS, TABLE_METHODS
 from motion_lib.models import PrototypeClassifier
 from motion_lib.pair_probing import probe_pairs
-from motion_lib.probe_subject import Subject, ids_of, text_prototypes
-from motion_lib.probes import TEXT, VIDEO, Condition
+from motion_lib.probe_subject import Subject, text_prototypes
+from motion_lib.probes import TEXT, VIDEO, Condition, Outcome
 from motion_lib.text_controls import nearest_texts, random_rivals, right_among
-from motion_lib.video_controls import REVERSED, SHUFFLED, Control, controls_for, encode_controls
+from motion_lib.video_controls import (
+    REVERSED,
+    SHUFFLED,
+    Control,
+    beyond_its_weights,
+    controls_for,
+    encode_controls,
+)
 
 PROBED_METHODS = (*TABLE_METHODS, "motion_temporal")
 RIVALS = 5  # hard negatives of each description
@@ -47,22 +52,25 @@ def run_probes(made: Experiment, key: str) -> list[Path]:
 def probe_texts(subject: Subject, target: str) -> Path:
     """Other texts for the videos of a target: `text_controls`, and the right text among its nearest rivals."""
     made = subject.experiment
-    named = made.descriptions(target, "object").select(made.dataset(target, made.cfg.target_subset).class_names)
+    dataset = made.dataset(target, made.cfg.target_subset)
+    named = made.descriptions(target, "object").select(dataset.class_names)
     others = {"objects masked": made.descriptions(target, "masked"), **made.other_texts(target)}
     controls = text_controls.text_controls(named, others)
     sets = {name: found for name, found in controls.items() if found}
     texts = [[only.sha256 for only in found] for found in sets.values()]
 
-    def probe() -> tuple[np.ndarray, list[Condition], dict[str, str]]:
-        everything = made.encode(subject.method, subject.model, subject.weights, target, "all")
-        videos = everything.of(made.dataset(target, made.cfg.target_subset))
+    def probe() -> Outcome:
+        videos = made.encode(subject.method, subject.model, subject.weights, target, "all").of(dataset)
         conditions = _text_conditions(subject.model, videos, sets)
         result = score(subject.model, videos, named)
-        conditions += _rival_conditions(made, result, named)
         lacking = dict.fromkeys((name for name, found in controls.items() if not found), "its file is not at hand")
-        return result.labels, conditions, lacking
+        if len(named) > RIVALS:
+            conditions += _rival_conditions(made, result, named)
+        else:
+            lacking |= dict.fromkeys((NEAREST, RANDOM), f"there are only {len(named)} descriptions")
+        return Outcome(result.video_ids, result.labels, conditions, lacking, videos.failed, dataset.missing)
 
-    return subject.keep(TEXT, target, (texts, ids_of(made.dataset(target, made.cfg.target_subset))), probe)
+    return subject.keep(TEXT, target, (texts, dataset.stamps(), sys.modules[__name__]), probe)
 
 
 def _text_conditions(
@@ -78,16 +86,13 @@ def _text_conditions(
 
 def _rival_conditions(made: Experiment, result: RetrievalResult, named: DescriptionSet) -> list[Condition]:
     """The same rivals for every method: those that the backbone's text tower takes to be nearest."""
-    classes = len(named)
-    if classes <= RIVALS:
-        return []
     with torch.inference_mode():
         features = made.vanilla.encode_text(named.texts).float().cpu().numpy()
     chance, found = 1 / (1 + RIVALS), []
     nearest = right_among(result.scores, result.labels, nearest_texts(features, RIVALS))
     found.append(Condition(NEAREST, nearest, chance))
     for draw in range(text_controls.DRAWS):
-        rivals = random_rivals(classes, RIVALS, draw)
+        rivals = random_rivals(len(named), RIVALS, draw)
         found.append(Condition(RANDOM, right_among(result.scores, result.labels, rivals), chance, draw=draw))
     return found
 
@@ -99,28 +104,33 @@ def probe_videos(subject: Subject, target: str) -> Path:
     sets = [made.descriptions(target, kind) for kind in DESCRIPTION_KINDS]
     dataset, controls = made.dataset(target, made.cfg.target_subset), controls_for(model)
 
-    def probe() -> tuple[np.ndarray, list[Condition], dict[str, str]]:
+    def probe() -> Outcome:
         clips = made.clips(target, made.cfg.target_subset, model)
-        labels, scores, failed = [], [[[] for _ in sets] for _ in controls], dict(clips.failed)
+        shown, scores, failed = [], [[[] for _ in sets] for _ in controls], dict(clips.failed)
         prototypes = text_prototypes(model, sets, dataset)
         for indices, features, unreadable in encode_controls(model, clips, controls, num_workers=made.cfg.num_workers):
             failed.update(unreadable)
-            labels += [clips.dataset.items[i].label for i in indices]
+            shown += [clips.dataset.items[i] for i in indices]
             with torch.inference_mode():
                 for k, encoded in enumerate(features):
                     for s, texts in enumerate(prototypes):
                         scores[k][s].append(model.similarity(encoded, texts).float().cpu().numpy())
         check_missing(clips.dataset, made.cfg.max_missing, failed)
         joined = [[np.concatenate(parts) for parts in row] for row in scores]
-        labels = np.array(labels)
+        labels = np.array([item.label for item in shown])
         conditions = _video_conditions(controls, joined, labels)
         if model.independent_frames and isinstance(model.head, MeanPooling):
             _assert_blind_to_order(conditions)
-        lacking = {} if model.independent_frames else {"other numbers of frames": "its weights are made for its own"}
-        return labels, conditions, lacking
+        lacking = {frames_label(count): why for count, why in beyond_its_weights(model).items()}
+        return Outcome([item.video_id for item in shown], labels, conditions, lacking, failed, dataset.missing)
 
-    made_from = ([only.sha256 for only in sets], ids_of(dataset), [asdict(control) for control in controls])
-    return subject.keep(VIDEO, target, made_from, probe)
+    made_from = ([only.sha256 for only in sets], dataset.stamps(), [asdict(control) for control in controls])
+    return subject.keep(VIDEO, target, (*made_from, sys.modules[__name__]), probe)
+
+
+def frames_label(count: int) -> str:
+    """Name of a number of frames in tables."""
+    return "1 frame" if count == 1 else f"{count} frames"
 
 
 def _video_conditions(

@@ -141,12 +141,10 @@ def _without_folder(value: object) -> object:
 
 def environment(cfg: RunConfig) -> dict:
     """Versions, device, commit and peak memory of this process; nothing of the user or the machine's paths."""
-    device = cfg.torch_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "python": platform.python_version(),
         "packages": {package: _version(package) for package in PACKAGES},
-        "device": f"{device.type} ({name})",
+        "device": device_name(cfg),
         "dtype": "float32",
         "threads": torch.get_num_threads(),
         "commit": _git("rev-parse", "--short=12", "HEAD"),
@@ -154,6 +152,13 @@ def environment(cfg: RunConfig) -> dict:
         "peak_mem_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def device_name(cfg: RunConfig) -> str:
+    """What a configuration computes on, as "cuda (name)" or "cpu (name)"."""
+    device = cfg.torch_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return f"{device.type} ({name})"
 
 
 def _version(package: str) -> str:
@@ -175,17 +180,22 @@ def _git(*arguments: str) -> str:
 def read_records(cfg: RunConfig) -> list[dict]:
     """All records of this experiment, any seed.
 
-    Left out, with a printed count: records of other parameters, and records of another rendered world or
-    backbone than the newest has. The same parameters make others once the code that draws them has changed.
+    Left out, with a printed count: records of an older form, of other parameters, and of another rendered world
+    or backbone than the newest has. The same parameters make others once the code that draws them has changed.
     """
     paths = sorted(records_dir(cfg).glob("*.json"))
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    records = [record for record in found if record.get("schema") == SCHEMA]
     ours = [record for record in records if record["experiment"] == cfg.experiment_id]
     newest = max(ours, key=lambda record: record["environment"]["date"], default=None)
     current = [record for record in ours if _made_from(record) == _made_from(newest)]
-    for left_out, why in ((len(records) - len(ours), "parameters"), (len(ours) - len(current), "data or backbones")):
+    for left_out, why in (
+        (len(found) - len(records), "of an older form"),
+        (len(records) - len(ours), "of other parameters"),
+        (len(ours) - len(current), "of other data or backbones"),
+    ):
         if left_out:
-            print(f"{left_out} records of other {why} in {records_dir(cfg).name}/ are left out.")
+            print(f"{left_out} records {why} in {records_dir(cfg).name}/ are left out.")
     return current
 
 

@@ -43,7 +43,8 @@ DIRECTIONS = {
     "above_vanilla_clip": ("our method above vanilla CLIP", "Tables 2 and 3"),
     "above_class_name_control": ("our method above the same with class names", "control, not in the paper"),
     "above_class_name_training": ("our method above X-CLIP, Text4Vis and ViFi-CLIP", "Tables 2 and 3"),
-    "noun_bias": ("objects named above objects masked, every method", "Tables 2 and 3"),
+    "noun_bias": ("objects named above objects masked, every method of the paper", "Tables 2 and 3"),
+    "noun_bias_of_control": ("the same for our method with class names", "control, not in the paper"),
     "temporal_transformer_no_better": ("temporal transformer not above mean pooling by 5 points", "Tables 4 and 5"),
 }
 

@@ -33,17 +33,19 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
     return Interval(successes / n, float(limits.low), float(limits.high))
 
 
-def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
-    """Two-sided p-value of McNemar's exact test that a and b are equally often right on the same clips.
+def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike, alternative: str = "two-sided") -> float:
+    """p-value of McNemar's exact test that a and b are equally often right on the same clips.
 
     Only clips on which one is right and the other wrong count; with none of these p is 1. Clips are taken to
     be independent: where they come in groups, prefer `bootstrap_difference` with `groups`.
+
+    Args: alternative: "two-sided", or one-sided: "greater" (a is right more often) or "less".
     """
     difference = paired_difference(correct_a, correct_b)
     only_a, only_b = int((difference == 1).sum()), int((difference == -1).sum())
     if only_a + only_b == 0:
         return 1.0
-    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    return float(stats.binomtest(only_a, only_a + only_b, 0.5, alternative=alternative).pvalue)
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

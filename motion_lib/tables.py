@@ -35,16 +35,21 @@ KIND_LABEL = {"object": "object named", "masked": "object masked"}
 
 
 def measured_cell(records: list[dict]) -> str:
-    """Top-1 percent of the records of one cell: one seed with its bootstrap interval, several with mean and sd."""
+    """Top-1 percent of the records of one cell: one set of weights with its bootstrap interval, several seeds with
+    mean and sd."""
     if not records:
         return NOT_RUN
-    seeds = {record["seed"] for record in records}
     values = [100 * record["metrics"]["acc1"] for record in records]
-    if len(seeds) > 1 and np.ptp(values) > 0:
+    if len(records) > 1 and not same_weights(records):
         mean, sd, n = mean_and_sd(values)
         return f"{mean:.1f} ± {sd:.1f} (n={n})"
     metrics = records[0]["metrics"]
     return f"{values[0]:.1f} [{100 * metrics['acc1_low']:.1f}, {100 * metrics['acc1_high']:.1f}]"
+
+
+def same_weights(records: list[dict]) -> bool:
+    """Whether all records are of one model: nothing was trained, or the weights are as released."""
+    return len({record["checkpoint_sha256"] for record in records}) == 1
 
 
 def select(records: list[dict], **wanted: object) -> list[dict]:

@@ -41,17 +41,30 @@ def only_verbs(text: str) -> str:
     return " ".join(word for word, kind in tagged(text) if kind.startswith("VB")) or NOTHING_LEFT
 
 
+def with_words(text: str, words: Sequence[str]) -> str:
+    """The text with other words in the places of its own; its marks stay where they are.
+
+    Raises: ValueError unless there are as many words as places.
+    """
+    places = len(_WORD.findall(text))
+    if places != len(words):
+        raise ValueError(f"{len(words)} words for the {places} places of {text!r}.")
+    remaining = iter(words)
+    return _WORD.sub(lambda _: str(next(remaining)), text)
+
+
 def shuffled(descriptions: DescriptionSet, draw: int) -> DescriptionSet:
     """Every text with its words in a random order."""
     rng = np.random.default_rng([draw, 0])
-    return _of(descriptions, "words shuffled", [" ".join(rng.permutation(words_of(t))) for t in descriptions.texts])
+    texts = [with_words(text, rng.permutation(words_of(text))) for text in descriptions.texts]
+    return _of(descriptions, "words shuffled", texts)
 
 
 def random_words(descriptions: DescriptionSet, draw: int) -> DescriptionSet:
     """Texts of as many words as the real ones, drawn from all words of the set as often as they occur."""
     rng = np.random.default_rng([draw, 1])
     pool = [word for text in descriptions.texts for word in words_of(text)]
-    drawn = [" ".join(rng.choice(pool, size=len(words_of(text)))) for text in descriptions.texts]
+    drawn = [with_words(text, rng.choice(pool, size=len(words_of(text)))) for text in descriptions.texts]
     return _of(descriptions, "random words", drawn)
 
 

@@ -19,6 +19,7 @@ from motion_lib.records import ranks_of
 from motion_lib.tables import DATASET_LABEL, KIND_LABEL, select
 
 _DATA_MISSING = "needs Kinetics-400 and the target's videos, which the miniature stands in for"
+_ROUNDING = 0.005  # the paper prints the percentages of models with two decimals
 _PEOPLE = "needs people"
 
 
@@ -26,7 +27,8 @@ def number_verdicts(records: list[dict], cfg: RunConfig) -> pd.DataFrame:
     """Every number of Tables 2 and 3: reported, measured on the same data, and whether they agree.
 
     They agree if the reported percent lies in the 95 % interval over groups of clips of the mean over seeds, widened
-    by the reported number's rounding.
+    by the reported number's rounding. The reported number is the best of five runs, which a mean is below by nature:
+    the verdict is on whether the number is what to expect, not on whether it can be reached.
     """
     rows = []
     for dataset, methods in REPORTED_RETRIEVAL.items():
@@ -39,7 +41,7 @@ def number_verdicts(records: list[dict], cfg: RunConfig) -> pd.DataFrame:
                         "Data set": DATASET_LABEL[dataset],
                         "Method": row,
                         "Descriptions": KIND_LABEL[kind],
-                        "Reported, %": f"{percent:g}",
+                        "Reported, best of 5, %": f"{percent:g}",
                         "Measured on the same data": measured,
                         "Verdict": verdict,
                         "Reason": reason,
@@ -59,13 +61,11 @@ def _number(
     if not cell:
         return NOT_RUN, NOT_RUN, "no record: run the notebooks 02 and 03 of this profile"
     low, mean, high = _interval(cell)
-    rounding = 0.5 * 10.0 ** -len(f"{percent:g}".partition(".")[2])
-    verdict = AGREES if low - rounding <= percent <= high + rounding else DIFFERS
-    return (
-        f"{mean:.1f} [{low:.1f}, {high:.1f}]",
-        verdict,
-        f"split {cfg.split}, {cfg.target_subset}, n={len(cell)} seeds",
-    )
+    verdict = AGREES if low - _ROUNDING <= percent <= high + _ROUNDING else DIFFERS
+    lacking = cell[0]["n_expected"] - cell[0]["n_decoded"]
+    of = f"{cell[0]['n_decoded']} videos, {lacking} missing or unreadable"
+    where = f"split {cfg.split}, {cfg.target_subset}" if cfg.target_subset == "test" else "all videos"
+    return f"{mean:.1f} [{low:.1f}, {high:.1f}]", verdict, f"{where}: {of}; mean of {len(cell)} seeds"
 
 
 def _interval(cell: list[dict]) -> tuple[float, float, float]:
@@ -115,7 +115,7 @@ def item_verdicts(tables: Mapping[str, pd.DataFrame], cfg: RunConfig) -> pd.Data
 
 
 def _counted(verdicts: pd.Series, where: str) -> tuple[str, str, str]:
-    """Found, verdict and reason of some comparisons: they agree if all do, and differ if one does."""
+    """Found, verdict and reason of some comparisons: they agree if all were run and do, and differ if one does."""
     counts = verdicts.value_counts()
     ran = len(verdicts) - counts.get(NOT_RUN, 0)
     if not ran:
@@ -123,8 +123,10 @@ def _counted(verdicts: pd.Series, where: str) -> tuple[str, str, str]:
         return NOT_RUN, NOT_RUN, reason
     known = [name for name in (AGREES, DIFFERS, CANNOT_TELL, NO_GAIN, NOT_RUN) if counts.get(name, 0)]
     found = ", ".join(f"{counts[name]} {name}" for name in known)
-    verdict = DIFFERS if counts.get(DIFFERS, 0) else AGREES if counts.get(AGREES, 0) == ran else CANNOT_TELL
+    verdict = DIFFERS if counts.get(DIFFERS, 0) else AGREES if counts.get(AGREES, 0) == len(verdicts) else CANNOT_TELL
     reason = f"{len(verdicts)} comparisons on {where}"
+    if ran < len(verdicts):
+        reason += f"; {len(verdicts) - ran} of them not run"
     if counts.get(CANNOT_TELL, 0):
         reason += f"; the intervals of {counts[CANNOT_TELL]} leave it open"
     if counts.get(NO_GAIN, 0):

@@ -4,6 +4,10 @@ Fewer and more frames; one of them repeated; the middle one frozen; the clip rev
 frame embeddings depend on one frame each (`independent_frames`) gets every picture through its image tower
 once, whatever the number of controls; one that passes messages between frames sees every control as a clip of
 its own. Mean pooling cannot see order: reversed and shuffled clips give its features bit for bit.
+
+Orders are shown with the frames that the model is tested on. Numbers of frames are compared on frames from the middle
+of as many equal segments: by their starts, as Text4Vis samples, a single frame would be the clip's first, and the
+effect of the number mixed with that of the place.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +20,14 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from motion_lib.frames import Clips
+from motion_lib.heads import MeanPooling
 from motion_lib.models import PrototypeClassifier
 from motion_lib.preprocessing import normalise
 from motion_lib.video import VideoReadError, sample_indices
 
 FRAME_COUNTS = (1, 2, 4, 8, 16, 32)
 FILMED, REVERSED, SHUFFLED = "as filmed", "reversed", "shuffled"
+SPREAD = "middles of segments"
 REPEATED, FROZEN = "one frame repeated", "middle frame frozen"
 SHUFFLES = 3
 
@@ -33,6 +39,10 @@ class Control:
     name: str
     frames: int
     draw: int = 0
+
+    def sampling(self, own: str) -> str:
+        """How frames are sampled, for a model that samples by `own`; see `motion_lib.video.sample_indices`."""
+        return "center" if self.name == SPREAD else own
 
     def positions(self, index: int) -> np.ndarray:
         """(T,) which of the T sampled frames of video `index` are shown, in order."""
@@ -50,13 +60,27 @@ class Control:
 
 
 def controls_for(model: PrototypeClassifier, shuffles: int = SHUFFLES) -> list[Control]:
-    """The controls that a model can be shown: all orders of its own number of frames, and, unless its weights
-    have that number built in, other numbers of frames."""
+    """The controls that a model can be shown: all orders of its own number of frames, and other numbers of frames as
+    far as its weights allow, see `beyond_its_weights`."""
     own = model.preprocess.num_frames
     orders = [Control(name, own) for name in (FILMED, REVERSED, REPEATED, FROZEN)]
     orders += [Control(SHUFFLED, own, draw) for draw in range(shuffles)]
-    counts = [count for count in FRAME_COUNTS if count != own] if model.independent_frames else []
-    return orders + [Control(FILMED, count) for count in counts]
+    beyond = beyond_its_weights(model)
+    return orders + [Control(SPREAD, count) for count in sorted({*FRAME_COUNTS, own}) if count not in beyond]
+
+
+def beyond_its_weights(model: PrototypeClassifier) -> dict[int, str]:
+    """{number of frames: why a model is not shown it}.
+
+    A model whose frames talk to each other has its number built in; a temporal transformer has learned a place for as
+    many frames as it was trained with, and what it holds for later ones is what it was drawn as.
+    """
+    own = model.preprocess.num_frames
+    if not model.independent_frames:
+        return {count: "its weights are made for its own number" for count in FRAME_COUNTS if count != own}
+    if isinstance(model.head, MeanPooling):
+        return {}
+    return {count: f"its head has learned {own} places" for count in FRAME_COUNTS if count > own}
 
 
 class _Pictures(Dataset):
@@ -68,12 +92,13 @@ class _Pictures(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> tuple[int, np.ndarray | VideoReadError, list[np.ndarray]]:
-        counts, sampling = sorted({c.frames for c in self.controls}), self.clips.preprocess.sampling
-        sampled: dict[int, np.ndarray] = {}
+    def __getitem__(self, index: int) -> tuple[int, Tensor | VideoReadError, list[np.ndarray]]:
+        own = self.clips.preprocess.sampling
+        ways = {(c.frames, c.sampling(own)) for c in self.controls}
+        sampled: dict[tuple[int, str], np.ndarray] = {}
 
         def choose(length: int) -> np.ndarray:
-            sampled.update({count: np.asarray(sample_indices(length, count, sampling)) for count in counts})
+            sampled.update({way: np.asarray(sample_indices(length, *way)) for way in ways})
             return np.unique(np.concatenate(list(sampled.values())))
 
         try:
@@ -81,8 +106,11 @@ class _Pictures(Dataset):
         except VideoReadError as error:
             return index, error, []
         wanted = np.unique(np.concatenate(list(sampled.values())))
-        places = [np.searchsorted(wanted, sampled[c.frames][c.positions(index)]) for c in self.controls]
-        return index, pictures.transpose(0, 3, 1, 2), places
+        places = [
+            np.searchsorted(wanted, sampled[c.frames, c.sampling(own)][c.positions(index)]) for c in self.controls
+        ]
+        # A tensor, which workers hand over in shared memory; an array would go through a pipe.
+        return index, torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))), places
 
 
 def encode_controls(
@@ -108,11 +136,11 @@ def encode_controls(
 
 
 def _features(
-    model: PrototypeClassifier, read: list[tuple[int, np.ndarray, list[np.ndarray]]], controls: int
+    model: PrototypeClassifier, read: list[tuple[int, Tensor, list[np.ndarray]]], controls: int
 ) -> list[Tensor]:
     pool: Callable[[Tensor], Tensor]
     with torch.inference_mode():
-        shown = torch.from_numpy(np.concatenate([pictures for _, pictures, _ in read])).to(model.device)
+        shown = torch.cat([pictures for _, pictures, _ in read]).to(model.device)
         pictures = normalise(shown, model.preprocess)
         if model.independent_frames:
             pictures, pool = model.encode_frames(pictures[None])[0], model.head

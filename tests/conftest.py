@@ -86,6 +86,17 @@ def paper_data(smoke, tmp_path, monkeypatch) -> Path:
     return root
 
 
+@pytest.fixture
+def paper(smoke, paper_data):
+    """The experiment of the profile `paper` on the miniature's files, put where the real ones belong."""
+    from motion_lib.config import RunConfig
+    from motion_lib.experiment import Experiment
+
+    size = {"epochs": 1, "warmup_epochs": 0, "lr": 1e-3, "num_frames": 2, "num_workers": 0, "bootstrap_resamples": 200}
+    size["baselines"] = "retrained"  # no released checkpoint is at hand
+    return Experiment(RunConfig.load("paper", backbone=smoke.backbone, **size))
+
+
 @pytest.fixture(autouse=True)
 def _close_figures():
     yield

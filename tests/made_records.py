@@ -1,5 +1,6 @@
 """Hand-made results and the records that an experiment writes of them."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,8 @@ def put(cfg, method="motion", kind="object", sixths=3, dataset=UCF, seed=0, epoc
     """Write one record as an experiment does."""
     texts = DescriptionSet("texts", NAMES, tuple(f"moving like {name}" for name in NAMES))
     measured = result(sixths, dataset, **changes)
-    weights = Weights(get_method(method).weights, "clip.pt", "b" * 64, "c" * 64)
+    trained = hashlib.sha256(f"{method} {seed} {epoch}".encode()).hexdigest() if get_method(method).trained else ""
+    weights = Weights(get_method(method).weights, "clip.pt", "b" * 64, trained)
     found = {} if epoch is not None else protocol_results(measured, LISTS, 50)
     about = Measurement(
         get_method(method), dataset, kind, epoch, measured, texts, 2.0, weights, "world-0",

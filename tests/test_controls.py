@@ -1,5 +1,7 @@
 """Controls on texts and on frames: each changes what it says and nothing else."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,9 @@ from motion_lib.video_controls import (
     REPEATED,
     REVERSED,
     SHUFFLED,
+    SPREAD,
     Control,
+    beyond_its_weights,
     controls_for,
     encode_controls,
 )
@@ -78,6 +82,16 @@ def test_shuffled_words_are_the_same_words(controls):
         for text, shuffled in zip(NAMED.texts, draw.texts, strict=True):
             assert sorted(words_of(text)) == sorted(words_of(shuffled))
     assert controls["words shuffled"][0].texts != controls["words shuffled"][1].texts
+
+
+def test_marks_stay_where_they_are():
+    """Texts of three words and marks between them: only words change places."""
+    marked = DescriptionSet("marked", ("a", "b"), ("Left, right; up.", "one-two, (three) four!"))
+    for texts in (text_controls.shuffled(marked, 0).texts, text_controls.random_words(marked, 0).texts):
+        assert re.sub(r"[A-Za-z-]+", "w", texts[0]) == "w, w; w."
+        assert re.sub(r"[A-Za-z-]+", "w", texts[1]) == "w, (w) w!"
+    with pytest.raises(ValueError, match="2 words for the 3 places of 'Left"):
+        text_controls.with_words("Left, right; up.", ["a", "b"])
 
 
 def test_random_words_keep_the_length_and_lose_the_sense(controls):
@@ -150,11 +164,12 @@ def encoded(model, clips, controls) -> list[torch.Tensor]:
 def test_a_control_equals_encoding_those_frames(head):
     """Frames sampled and ordered by hand, each clip encoded on its own."""
     model, clips = model_with(head), tiny.clips_in_memory(5, length=11)
-    controls = [Control(FILMED, 4), Control(REVERSED, 4), Control(FROZEN, 4), Control(FILMED, 1), Control(FILMED, 8)]
+    controls = [Control(FILMED, 4), Control(REVERSED, 4), Control(FROZEN, 4), Control(SPREAD, 1), Control(SPREAD, 8)]
     found = encoded(model, clips, controls)
     for control, features in zip(controls, found, strict=True):
         for index in range(5):
-            places = np.asarray(sample_indices(11, control.frames, "text4vis"))[control.positions(index)]
+            sampling = "center" if control.name == SPREAD else "text4vis"
+            places = np.asarray(sample_indices(11, control.frames, sampling))[control.positions(index)]
             frames = torch.from_numpy(clips.source.videos[index][places].transpose(0, 3, 1, 2).copy())
             with torch.inference_mode():
                 alone = model.encode_video(normalise(frames[None], model.preprocess))[0]
@@ -204,8 +219,10 @@ def test_a_model_whose_frames_talk_is_shown_clips_of_its_own_length():
 
 
 def test_other_numbers_of_frames_are_for_models_that_take_them():
-    counts = {control.frames for control in controls_for(model_with("mean"))}
-    assert counts == {1, 2, 4, 8, 16, 32}
+    counts = [control.frames for control in controls_for(model_with("mean")) if control.name == SPREAD]
+    assert counts == [1, 2, 4, 8, 16, 32]
+    assert [c.frames for c in controls_for(model_with("temporal")) if c.name == SPREAD] == [1, 2, 4]
+    assert beyond_its_weights(model_with("temporal")) == dict.fromkeys((8, 16, 32), "its head has learned 4 places")
     own = [control.name for control in controls_for(model_with("mean")) if control.frames == 4]
     assert own.count(FILMED) == 1
     assert own.count(SHUFFLED) == 3

@@ -4,6 +4,7 @@ Its numbers mean nothing (a few steps on a few clips); that everything fits toge
 """
 
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -200,14 +201,6 @@ def test_figures_of_the_data(smoke, draw):
     assert isinstance(draw(smoke), Figure)
 
 
-@pytest.fixture
-def paper(smoke, paper_data) -> Experiment:
-    """The profile `paper` on the miniature's files, put where the real ones belong."""
-    size = {"epochs": 1, "warmup_epochs": 0, "lr": 1e-3, "num_frames": 2, "num_workers": 0, "bootstrap_resamples": 200}
-    size["baselines"] = "retrained"  # no released checkpoint is at hand
-    return Experiment(RunConfig.load("paper", backbone=smoke.backbone, **size))
-
-
 def test_the_papers_profile_runs_where_its_inputs_are(paper):
     assert len(paper.train("motion").rows) == 1
     results = paper.measure("motion")
@@ -225,6 +218,22 @@ def test_the_papers_profile_runs_where_its_inputs_are(paper):
     # Training frames are packed; targets are decoded as they are.
     (cache,) = (paper.cfg.data_root / "frames").iterdir()
     assert cache.name.startswith("kinetics400-train-packed-")
+
+
+def test_features_are_made_again_of_other_videos_or_weights(paper):
+    """A file that changed under its name, or another checkpoint; what is as it was is read."""
+    clip, folder = get_method("clip"), paper.cfg.results_dir / "runs" / "features"
+    weights = paper._weights(clip, None)
+
+    def files(loaded) -> int:
+        paper.encode(clip, paper.vanilla, loaded, "ucf101", "test")
+        return len(list(folder.iterdir()))
+
+    assert [files(weights), files(weights)] == [1, 1]
+    video = paper.dataset("ucf101", "test").items[0].path
+    os.utime(video, ns=(0, video.stat().st_mtime_ns + 1))
+    assert [files(weights), files(weights)] == [2, 2]
+    assert files(replace(weights, checkpoint_sha256="another")) == 3
 
 
 def test_too_many_missing_videos_stop_the_run(paper):

@@ -1,10 +1,12 @@
 """A model of one's own on the benchmark: a perfect one, an empty one, and the notebook with transformers' CLIP."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from motion_lib import evaluate_own_model
+from motion_lib import Experiment, evaluate_own_model
 from motion_lib.config import REPOSITORY
 from motion_lib.notebook_output import LineLog, ProgressLog
 from motion_lib.notebook_run import execute
@@ -47,10 +49,25 @@ def test_our_own_model_has_no_gap_to_its_records(smoke):
 
 
 @pytest.mark.slow
-def test_records_of_other_videos_are_not_paired(smoke, monkeypatch):
-    smoke.measure("motion")
-    monkeypatch.setattr("motion_lib.own_model.content_hash", lambda *_: "another list")
-    assert set(evaluate_own_model(Constant(), smoke)["Less Our method, points"]) == {"its records are of other videos"}
+def test_the_videos_of_the_records_are_counted(paper):
+    """Records of the test list: the same videos make Top-1 and are paired, all videos make the full set."""
+    found = paper.measure("motion")
+    table = evaluate_own_model(paper.trained_model("motion"), paper)
+    for (target, _), (_, row) in zip(found, table.iterrows(), strict=True):
+        assert row["Videos"] == f"{len(paper.dataset(target, 'test'))} (test, split 1)"
+    shown = [100 * found[cell].accuracy() for cell in found]
+    assert [float(text.split()[0]) for text in table["Top-1"]] == pytest.approx(shown, abs=1.0)
+    assert np.abs([float(text.split()[0]) for text in table["Less Our method, points"]]).max() <= 1.0
+    assert (table["Full set"] != [text.split()[0] for text in table["Top-1"]]).any()
+
+
+@pytest.mark.slow
+def test_records_of_other_videos_are_not_paired(paper):
+    paper.measure("motion")
+    for target in paper.cfg.targets:
+        paper.dataset(target, "test").items[0].path.unlink()
+    fewer = Experiment(replace(paper.cfg, max_missing=0.9))
+    assert set(evaluate_own_model(Constant(), fewer)["Less Our method, points"]) == {"its records are of other videos"}
 
 
 def test_what_a_model_lacks_is_named(smoke):

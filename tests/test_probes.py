@@ -1,17 +1,21 @@
 """Probes: their records, tables and panel from hand-made answers, and all of them once at the smoke size."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from motion_lib import pair_probing, probing
+from motion_lib import pair_probing, probe_subject, probing
 from motion_lib.config import RunConfig
 from motion_lib.experiment import Experiment
 from motion_lib.methods import get_method
 from motion_lib.pair_probing import REVERSED_PAIRS, probe_order
+from motion_lib.preprocessing import Preprocess
 from motion_lib.probe_numbers import probe_numbers
 from motion_lib.probe_overview import pairs_figure, probe_figure, write_probe_tables
+from motion_lib.probe_subject import Subject
 from motion_lib.probe_tables import (
     ORDERS,
     PAIR_LABEL,
@@ -26,12 +30,23 @@ from motion_lib.probe_tables import (
     taught_table,
     text_control_table,
 )
-from motion_lib.probes import ORDER, PAIRS, TEXT, VIDEO, Condition, Probe, probes_dir, read_probes, write_probe
+from motion_lib.probes import (
+    ORDER,
+    PAIRS,
+    TEXT,
+    VIDEO,
+    Condition,
+    Outcome,
+    Probe,
+    clusters_of,
+    read_probes,
+    write_probe,
+)
 from motion_lib.probing import NEAREST, PROBED_METHODS, RANDOM, run_probes
-from motion_lib.records import Weights
+from motion_lib.records import Weights, read_records
 from motion_lib.tables import NOT_RUN
 from motion_lib.text_controls import MOTION
-from motion_lib.video_controls import FILMED, REVERSED
+from motion_lib.video_controls import FILMED, REVERSED, SPREAD
 from tests.layout import layout_faults
 
 UCF, HMDB = "miniature-ucf", "miniature-hmdb"
@@ -52,17 +67,16 @@ def right(sixths: int) -> np.ndarray:
 
 def put(cfg, name, method, dataset, conditions, seed=0, not_run=None, identity="same"):
     clusters = LABELS if name in (TEXT, VIDEO) else np.arange(len(LABELS)) // 2
-    about = Probe(
-        name, get_method(method) if "taught" not in method else taught(method), dataset,
-        Weights("w", "clip.pt", "b" * 64, "c" * 64), "world-0", identity, clusters, conditions, not_run or {},
-    )  # fmt: skip
-    return write_probe(RunConfig.load("miniature", seed=seed), about, 1.0)
+    known = get_method(method) if "taught" not in method else replace(get_method("motion"), key=method)
+    about = Probe(name, known, dataset, Weights("w", "clip.pt", "b" * 64, "c" * 64), "world-0", identity)
+    outcome = Outcome([f"v{n}" for n in range(len(clusters))], clusters, conditions, not_run or {})
+    return write_probe(RunConfig.load("miniature", seed=seed), about, outcome, 1.0)
 
 
-def taught(key: str):
-    from dataclasses import replace
-
-    return replace(get_method("motion"), key=key)
+def read(cfg) -> list[dict]:
+    """All probes, given records of the same weights."""
+    same = {"data": "world-0", "backbone_sha256": "b" * 64, "checkpoint_sha256": "c" * 64}
+    return read_probes(cfg, [{"seed": seed, **same} for seed in range(3)])
 
 
 def texts(sixths: int) -> list[Condition]:
@@ -75,7 +89,7 @@ def videos(sixths: int, counts=(1, 8, 16)) -> list[Condition]:
     more = {"other_first_answer": 0.25, "largest_change_of_a_logit": 0.5}
     kinds = ("object", "masked")
     orders = [Condition(n, right(sixths), 1 / CLASSES, kind, 0, 8, more) for n in ORDERS for kind in kinds]
-    numbers = [Condition(FILMED, right(1), 1 / CLASSES, k, 0, c, more) for c in counts if c != 8 for k in kinds]
+    numbers = [Condition(SPREAD, right(1 + (c == 8)), 1 / CLASSES, k, 0, c, more) for c in counts for k in kinds]
     return orders + numbers
 
 
@@ -92,13 +106,18 @@ def put_everything(cfg, seeds=(0,)) -> list[dict]:
         for n, method in enumerate(PROBED_METHODS):
             for dataset in (UCF, HMDB):
                 put(cfg, TEXT, method, dataset, texts(2 + n % 4), seed)
-                built_in = {"other numbers of frames": "its own"} if method == "xclip" else {}
-                put(cfg, VIDEO, method, dataset, videos(2 + n % 4, () if built_in else (1, 8, 16)), seed, built_in)
+                built_in = {"1 frame": "built in", "16 frames": "built in"} if method == "xclip" else {}
+                put(cfg, VIDEO, method, dataset, videos(2 + n % 4, (8,) if built_in else (1, 8, 16)), seed, built_in)
             put(cfg, PAIRS, method, "miniature-pairs", pairs(3 + n % 3), seed)
         for name, sixths, steps in (("mean", 3, 0), ("temporal", 5, 400)):
             found = [Condition(REVERSED_PAIRS, right(sixths), 0.5, more={"pairs_right": 0.5, "steps": steps})]
             put(cfg, ORDER, f"motion_{name}_taught", "miniature-actions", found, seed)
-    return read_probes(cfg)
+    return read(cfg)
+
+
+def put_videos_of_ours(cfg) -> list[dict]:
+    put(cfg, VIDEO, "motion", UCF, videos(3))
+    return read(cfg)
 
 
 # --- records and cells ---
@@ -106,7 +125,7 @@ def put_everything(cfg, seeds=(0,)) -> list[dict]:
 
 def test_a_probe_comes_back_as_it_was_measured(cfg):
     put(cfg, TEXT, "motion", UCF, texts(4))
-    cell = cell_of(read_probes(cfg), name=MOTION)
+    cell = cell_of(read(cfg), name=MOTION)
     np.testing.assert_array_equal(cell["right"], right(4))
     np.testing.assert_array_equal(cell["clusters"], LABELS)
     assert (cell["chance"], cell["seeds"]) == (1 / CLASSES, 1)
@@ -117,35 +136,86 @@ def test_draws_are_averaged_and_seeds_put_together(cfg):
         draws = [Condition("words shuffled", right(sixths), 0.125, draw=d) for d in (0, 1)]
         draws.append(Condition("words shuffled", right(0), 0.125, draw=2))
         put(cfg, TEXT, "motion", UCF, draws, seed)
-    cell = cell_of(read_probes(cfg), name="words shuffled")
+    cell = cell_of(read(cfg), name="words shuffled")
     assert len(cell["right"]) == 2 * len(LABELS)
     assert cell["by_seed"] == pytest.approx([2 / 6 * 2 / 3, 2 / 3])
-    assert cell_of(read_probes(cfg), name="nothing of the kind") is None
+    assert cell_of(read(cfg), name="nothing of the kind") is None
 
 
-def test_a_condition_may_stop_short_of_the_others(cfg):
-    short = Condition(REVERSED_PAIRS, right(3)[:10], 0.5, more={"of": "sentence for a clip", "pairs_right": 0.0})
+def test_a_condition_may_have_clips_and_clusters_of_its_own(cfg):
+    more, actions = {"of": "sentence for a clip", "pairs_right": 0.0}, np.arange(10) // 5 * 2
+    short = Condition(REVERSED_PAIRS, right(3)[:10], 0.5, more=more, clusters=actions)
     put(cfg, PAIRS, "motion", "miniature-pairs", [*pairs(3)[:2], short])
-    cell = cell_of(read_probes(cfg), name=REVERSED_PAIRS)
-    assert len(cell["right"]) == len(cell["clusters"]) == 10
+    (record,) = read(cfg)
+    assert cell_of([record], name=REVERSED_PAIRS)["clusters"].tolist() == [0] * 5 + [1] * 5
+    np.testing.assert_array_equal(clusters_of(record, record["conditions"][0]), np.arange(len(LABELS)) // 2)
 
 
-def test_probes_of_other_parameters_or_another_world_are_left_out(cfg, capsys):
+def test_clips_that_were_not_shown_are_named(cfg):
+    about = Probe(TEXT, get_method("motion"), UCF, Weights("w", "clip.pt", "b", "c"), "world-0", "same")
+    outcome = Outcome(["v0", "v2"], np.arange(2), [Condition(MOTION, right(4)[:2], 0.5)], {}, {"v1": "broken"}, ["v3"])
+    record = json.loads(write_probe(cfg, about, outcome, 1.0).read_text())
+    assert (record["n_expected"], record["n_decoded"]) == (4, 2)
+    assert (record["failed"], record["missing"]) == ({"v1": "broken"}, ["v3"])
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"experiment": "another"}, "of other parameters or an older form"),
+        ({"schema": 1}, "of other parameters or an older form"),
+        ({"data": "world-1"}, "of weights or data that no record of their seed is of"),
+        ({"weights": {"backbone_sha256": "x", "checkpoint_sha256": "c" * 64}}, "of weights or data that no record"),
+        ({"weights": {"backbone_sha256": "b" * 64, "checkpoint_sha256": "x"}}, "of weights or data that no record"),
+        ({"seed": 7}, "of weights or data that no record of their seed is of"),
+    ],
+)
+def test_probes_of_anything_else_are_left_out_and_counted(cfg, capsys, change, why):
     put(cfg, TEXT, "motion", UCF, texts(4))
     path = put(cfg, TEXT, "clip", UCF, texts(2))
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"experiment": "another"}))
-    (probes_dir(cfg) / "text-x.json").write_text(json.dumps(record | {"data": "world-1"}))
-    found = {probe["data"] for probe in read_probes(cfg)}
-    assert len(found) == 1
-    assert "2 probes of other parameters or data are left out." in capsys.readouterr().out
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert [probe["method"] for probe in read(cfg)] == ["motion"]
+    assert f"1 probes {why}" in capsys.readouterr().out
 
 
 def test_intervals_are_paired_over_classes(cfg):
     """Every class loses one clip of six: the gap has no spread, though each accuracy has."""
     put(cfg, TEXT, "motion", UCF, texts(4))
-    usual, other = (cell_of(read_probes(cfg), name=TEXT_CONTROLS[n]) for n in (0, 1))
+    usual, other = (cell_of(read(cfg), name=TEXT_CONTROLS[n]) for n in (0, 1))
     assert interval_of(other, usual) == pytest.approx((-1 / 6, -1 / 6, -1 / 6))
+
+
+def kept(cfg, made_from=("texts",), **changes) -> bool:
+    """Whether a probe that is there is taken for one of these things."""
+    weights = Weights("w", "clip.pt", "b", changes.get("checkpoint", "c"))
+    model = SimpleNamespace(preprocess=Preprocess(num_frames=changes.get("frames", 8)))
+    made = SimpleNamespace(cfg=cfg, data_label=changes.get("data", "world-0"))
+    called = []
+
+    def probe() -> Outcome:
+        called.append(1)
+        return Outcome(["v0", "v1"], np.arange(2), [Condition(MOTION, right(4)[:2], 0.5)])
+
+    Subject(made, get_method("motion"), model, weights).keep(TEXT, UCF, made_from, probe)
+    return not called
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"checkpoint": "d"}, {"frames": 16}, {"data": "world-1"}, {"made_from": ("other texts",)}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_probe_of_other_things_is_made_again(cfg, changes):
+    assert not kept(cfg)
+    assert kept(cfg)
+    assert not kept(cfg, **changes)
+
+
+def test_a_probe_is_made_again_by_other_code(cfg, monkeypatch):
+    assert not kept(cfg)
+    monkeypatch.setattr(probe_subject, "_PROBED_BY", (*probe_subject._PROBED_BY, kept))
+    assert not kept(cfg)
+    assert kept(cfg)
 
 
 # --- tables ---
@@ -160,8 +230,8 @@ def test_tables_hold_every_method_and_condition(cfg):
     rivals = rival_table(probes, (UCF, HMDB))
     assert set(rivals["Nearest less random, points"]) == {"-16.7 [-16.7, -16.7]"}
     counts = frame_count_table(probes, UCF).set_index("Method")
-    assert counts.loc["Our method", ["1 frame", "8 frames"]].tolist() == ["16.7", "50.0"]
-    assert counts.loc["X-CLIP", "1 frame"] == "made for its own number"
+    assert counts.loc["Our method", ["1 frame", "8 frames"]].tolist() == ["16.7", "33.3"]
+    assert counts.loc["X-CLIP", ["1 frame", "8 frames"]].tolist() == ["built in", "33.3"]
     assert len(order_control_table(probes, (UCF, HMDB))) == 2 * len(PROBED_METHODS) * len(ORDERS)
     assert pair_table(probes).set_index("Method").loc["Our method", f"{PAIR_LABEL['object']}, whole pairs"] == "20.0"
     directions = taught_table(probes)
@@ -171,13 +241,16 @@ def test_tables_hold_every_method_and_condition(cfg):
 
 def test_what_was_not_run_says_so(cfg):
     put(cfg, TEXT, "motion", UCF, texts(4)[:2])
-    probes = read_probes(cfg)
+    probes = read(cfg)
     table = text_control_table(probes, UCF).set_index("Text")
     assert table.loc["verbs only", "Our method"] == table.loc[MOTION, "Vanilla CLIP"] == NOT_RUN
     assert set(taught_table(probes)["Right direction, %"]) == {NOT_RUN}
     assert set(rival_table(probes, (UCF,))["Nearest less random, points"]) == {NOT_RUN}
-    assert set(order_control_table(probes, (UCF,))["Other first answer, %"]) == {NOT_RUN}
+    assert set(order_control_table(probes, (UCF,)).iloc[:, -2:].to_numpy().ravel()) == {NOT_RUN}
     assert set(frame_count_table(probes, UCF).columns) == {"Method", "Head"}
+    assert set(frame_count_table(put_videos_of_ours(cfg), UCF).set_index("Method").loc["Text4Vis", "1 frame":]) == {
+        NOT_RUN
+    }
     assert pair_table(probes).iloc[0, 1] == NOT_RUN
 
 
@@ -230,7 +303,7 @@ def test_a_text_control_is_what_measure_finds(smoke):
     measured = smoke.measure("motion")
     run_probes(smoke, "motion")
     for target in smoke.cfg.targets:
-        probes = family(read_probes(smoke.cfg), TEXT, "motion", target)
+        probes = family(read_probes(smoke.cfg, read_records(smoke.cfg)), TEXT, "motion", target)
         for name, kind in ((MOTION, "object"), ("objects masked", "masked")):
             np.testing.assert_array_equal(cell_of(probes, name=name)["right"], measured[target, kind].correct)
 
@@ -241,7 +314,7 @@ def test_a_clip_as_filmed_is_what_measure_finds(smoke):
     measured = smoke.measure("motion_temporal")
     run_probes(smoke, "motion_temporal")
     for target in smoke.cfg.targets:
-        probes = family(read_probes(smoke.cfg), VIDEO, "motion_temporal", target)
+        probes = family(read_probes(smoke.cfg, read_records(smoke.cfg)), VIDEO, "motion_temporal", target)
         filmed = cell_of(probes, name=FILMED, frames=smoke.cfg.num_frames, kind="object")
         assert (filmed["right"] == measured[target, "object"].correct).mean() > 0.95
 
@@ -257,7 +330,7 @@ def test_the_mean_is_blind_and_a_planted_peek_is_noticed(smoke):
         probing._assert_blind_to_order(conditions)
     run_probes(smoke, "clip")
     for target in smoke.cfg.targets:
-        for record in family(read_probes(smoke.cfg), VIDEO, "clip", target):
+        for record in family(read_probes(smoke.cfg, read_records(smoke.cfg)), VIDEO, "clip", target):
             for condition in record["conditions"]:
                 if condition["name"] in (REVERSED, "shuffled"):
                     assert condition["largest_change_of_a_logit"] == 0.0

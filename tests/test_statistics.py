@@ -73,6 +73,13 @@ def test_mcnemar_by_hand(only_a, only_b, p):
     assert mcnemar_exact(a[order], b[order]) == pytest.approx(p)
 
 
+def test_mcnemar_one_sided_by_hand():
+    """8 against 2 of ten clips: the binomial tail of 8 and more, and of 8 and fewer."""
+    a, b = outcomes(3, 8, 2, 3)
+    assert mcnemar_exact(a, b, "greater") == pytest.approx(56 / 1024)
+    assert mcnemar_exact(a, b, "less") == mcnemar_exact(b, a, "greater") == pytest.approx(1013 / 1024)
+
+
 def test_mcnemar_ignores_clips_on_which_both_agree():
     assert mcnemar_exact(*outcomes(0, 8, 1, 0)) == mcnemar_exact(*outcomes(500, 8, 1, 300))
 

@@ -22,7 +22,8 @@ from motion_lib.miniature.parallel import parallel_map
 from motion_lib.miniature.world import FRAME_RATE, ClipSpec, World
 from motion_lib.storage import built_once, content_hash
 
-KINDS = ("arms", "body", "object")  # what the two clips of a pair differ in
+_FIELD = {"arms": "arm", "body": "body", "object": "item"}  # of a clip, for each kind
+KINDS = tuple(_FIELD)  # what the two clips of a pair differ in
 PAIRS_PER_KIND = 96
 ACTION_CLIPS = 30  # of each action, played in one direction
 TRAINING_CLIPS = 20  # of these; the others test
@@ -37,6 +38,12 @@ class MinimalPair:
     number: int
     clips: tuple[ClipSpec, ClipSpec]
     texts: tuple[str, str]
+
+    @property
+    def contrast(self) -> str:
+        """What the two clips differ in, as "arms: clap or row", whichever of them comes first."""
+        field = _FIELD[self.kind]
+        return f"{self.kind}: {' or '.join(sorted(getattr(clip, field) for clip in self.clips))}"
 
     def name(self, side: int) -> str:
         """Name of a clip's file and of its sentence."""
@@ -104,12 +111,12 @@ def _pair(kind: str, number: int, held_out: list[tuple[str, str]], rng: np.rando
 
 def _changed(kind: str, clip: ClipSpec, held_out: list[tuple[str, str]], rng: np.random.Generator) -> ClipSpec | None:
     """The same clip with another arm motion, body motion or object; None if the held-out pairs have no other."""
-    field, choices = {
-        "arms": ("arm", [arm for arm, body in held_out if body == clip.body and arm != clip.arm]),
-        "body": ("body", [body for arm, body in held_out if arm == clip.arm and body != clip.body]),
-        "object": ("item", [item for item in drawing.OBJECTS if item != clip.item]),
+    choices = {
+        "arms": [arm for arm, body in held_out if body == clip.body and arm != clip.arm],
+        "body": [body for arm, body in held_out if arm == clip.arm and body != clip.body],
+        "object": [item for item in drawing.OBJECTS if item != clip.item],
     }[kind]
-    return replace(clip, **{field: str(rng.choice(choices))}) if choices else None
+    return replace(clip, **{_FIELD[kind]: str(rng.choice(choices))}) if choices else None
 
 
 def _random_clip(arm: str, body: str, rng: np.random.Generator) -> ClipSpec:
@@ -132,18 +139,19 @@ def _sentence(clip: ClipSpec, phrases: np.ndarray) -> str:
     return f"{arm} while {sentences.BODY_PHRASES[clip.body][phrases[1]]}."
 
 
-def _action_frames(action: Action, clip: ClipSpec) -> np.ndarray:
-    """(F, H, W, 3) uint8: the action as played, once; it starts and ends a little inside its half cycle."""
+def _action_figure(action: Action, clip: ClipSpec) -> motions.Skeleton:
+    """The action as played, once; it starts and ends a little inside its half cycle."""
     start, end = clip.phases[0] * 0.1 / np.pi, 2 * np.pi * action.turns - clip.phases[1] * 0.1 / np.pi
     moving, still = np.linspace(start, end, clip.num_frames), np.zeros(clip.num_frames)
     arm_phase, body_phase = (moving, still) if action.moves == "arm" else (still, moving)
-    figure = motions.skeleton(action.arm, action.body, arm_phase, body_phase)
-    return drawing.render(figure, clip.item, clip.scene, clip.look, 64, 96, clip.noise_seed)
+    return motions.skeleton(action.arm, action.body, arm_phase, body_phase)
 
 
-def _write_action(path: str, number: int, clip: int, seed: int) -> None:
-    action, rng = ACTIONS[number], np.random.default_rng([seed, 6, number, clip])
-    video.write_video(path, _action_frames(action, _random_clip(action.arm, action.body, rng)), FRAME_RATE)
+def _write_action(path: str, number: int, take: int, seed: int) -> None:
+    action = ACTIONS[number]
+    clip = _random_clip(action.arm, action.body, np.random.default_rng([seed, 6, number, take]))
+    frames = drawing.render(_action_figure(action, clip), clip.item, clip.scene, clip.look, 64, 96, clip.noise_seed)
+    video.write_video(path, frames, FRAME_RATE)
 
 
 def _write_pair_clip(path: str, clip: ClipSpec) -> None:
