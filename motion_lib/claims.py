@@ -125,7 +125,7 @@ def compare(records: list[dict], dataset: str, comparison: Comparison) -> dict:
     row = {
         "Claim": comparison.claim,
         "Target": DATASET_LABEL[dataset],
-        "Comparison": f"{_name(better)} {'not above' if comparison.no_better else 'above'} {_name(worse)}",
+        "Comparison": _named(comparison),
     }
     paired = _paired(records, dataset, better, worse)
     if paired is None:
@@ -151,8 +151,12 @@ def _limits(gap: Interval) -> str:
     return f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
 
 
-def _name(cell: Cell) -> str:
-    return f"{METHODS[cell.method].label}, {KIND_LABEL[cell.kind]}"
+def _named(comparison: Comparison) -> str:
+    better, worse = comparison.better, comparison.worse
+    label, above = METHODS[better.method].label, "not above" if comparison.no_better else "above"
+    if better.method == worse.method:
+        return f"{label}: {KIND_LABEL[better.kind]} {above} {KIND_LABEL[worse.kind]}"
+    return f"{label} {above} {METHODS[worse.method].label} ({KIND_LABEL[better.kind]})"
 
 
 def claims_table(records: list[dict], datasets: tuple[str, ...], claims: tuple[str, ...] | None = None) -> pd.DataFrame:

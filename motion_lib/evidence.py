@@ -87,8 +87,7 @@ def protocol_table(records: list[dict], dataset: str, methods: Sequence[str], ki
 def _protocol_cell(cells: list[dict]) -> str:
     ran = [cell for cell in cells if "acc1" in cell]
     if len(ran) < len(cells) or not cells:
-        reasons = dict.fromkeys(cell.get("not_run", "no such videos") for cell in cells if "acc1" not in cell)
-        return ", ".join([NOT_RUN, *reasons])
+        return ", ".join(dict.fromkeys(cell["why"] for cell in cells if "acc1" not in cell)) or NOT_RUN
     percent = 100 * np.mean([cell["acc1"] for cell in ran])
     spread = f" ± {100 * np.mean([cell['sd'] for cell in ran]):.1f}" if "sd" in ran[0] else ""
     return f"{percent:.1f}{spread}"

@@ -44,7 +44,6 @@ def write_probe_tables(probes: list[dict], cfg: RunConfig) -> dict[str, pd.DataF
     """Every table of the probes over all seeds, written and returned by name."""
     tables = {
         "rivals": rival_table(probes, cfg.targets),
-        "frame_order": order_control_table(probes, cfg.targets),
         "minimal_pairs": pair_table(probes),
         "order_taught": taught_table(probes),
     }
@@ -52,6 +51,7 @@ def write_probe_tables(probes: list[dict], cfg: RunConfig) -> dict[str, pd.DataF
         short = target.rpartition("-")[2]
         tables[f"text_controls_{short}"] = text_control_table(probes, target)
         tables[f"frame_counts_{short}"] = frame_count_table(probes, target)
+        tables[f"frame_order_{short}"] = order_control_table(probes, target)
     for name, table in tables.items():
         write_table(table, cfg, name)
     return tables

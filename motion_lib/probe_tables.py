@@ -120,21 +120,24 @@ def frame_count_table(probes: list[dict], dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def order_control_table(probes: list[dict], datasets: Sequence[str]) -> pd.DataFrame:
-    """What is left of the accuracy when frames are reversed, shuffled, repeated or frozen; objects named and masked."""
+def order_control_table(probes: list[dict], dataset: str) -> pd.DataFrame:
+    """What is left of the accuracy when frames are reversed, shuffled, repeated or frozen; objects named and masked.
+
+    Each with the paired difference to the clip as filmed, in points.
+    """
     rows = []
-    for dataset in datasets:
-        for key in PROBED_METHODS:
-            of_method = family(probes, VIDEO, key, dataset)
-            own = _own_frames(of_method)
-            for order in ORDERS:
-                row = {"Target": DATASET_LABEL[dataset], "Method": METHODS[key].label, "Frames": order}
-                for kind in DESCRIPTION_KINDS:
-                    wanted = {"kind": kind, "frames": own}
-                    cell, usual = (cell_of(of_method, name=n, **wanted) for n in (order, FILMED))
-                    gap = "" if order == FILMED or not cell else f" ({_points(interval_of(cell, usual))})"
-                    row[KIND_LABEL[kind]] = _percent(cell) + gap
-                rows.append(row | _changes(of_method, order, own))
+    for key in PROBED_METHODS:
+        of_method = family(probes, VIDEO, key, dataset)
+        own = _own_frames(of_method)
+        for order in ORDERS:
+            row = {"Method": METHODS[key].label, "Frames": order}
+            for kind in DESCRIPTION_KINDS:
+                wanted = {"kind": kind, "frames": own}
+                cell, usual = (cell_of(of_method, name=name, **wanted) for name in (order, FILMED))
+                changed = cell and order != FILMED
+                row[KIND_LABEL[kind]] = _percent(cell)
+                row[f"{KIND_LABEL[kind]}: difference"] = _points(interval_of(cell, usual)) if changed else ""
+            rows.append(row | _changes(of_method, order, own))
     return pd.DataFrame(rows)
 
 
@@ -158,7 +161,7 @@ def _changes(of_method: list[dict], order: str, own: int | None) -> dict[str, st
     return dict(zip(_CHANGES, (f"{other:.1f}", f"{largest:.1e}"), strict=True))
 
 
-_CHANGES = ("Other first answer (object named), %", "Largest change of a logit (object named)")
+_CHANGES = ("object named: other first answer, %", "object named: largest change of a logit")
 
 
 # ------------------------------------------------------------------ minimal pairs

@@ -48,26 +48,28 @@ def protocol_results(result: RetrievalResult, lists: ProtocolLists, resamples: i
     Args: result: of all videos of the data set.   resamples: of the intervals over groups of clips.
     Returns: {protocol: {acc1, videos, classes (candidates), ...}}, fractions; acc1_low and acc1_high where
         the videos have two groups or more; sd where it is a mean over splits or draws (the population's, as
-        the field prints it). A protocol that was not run has videos 0, no acc1 and under not_run the reason.
+        the field prints it). A protocol that was not run has videos 0, no acc1 and under `why` the reason.
     """
     found = {FULL: _cell(result, resamples)}
     ids = np.array(result.video_ids)
     for split, wanted in lists.splits.items():
         if wanted is None:
-            found[f"split {split}"] = _nothing(result, "its list is not at hand")
+            found[f"split {split}"] = _nothing(result, "not run: its list is not at hand")
             continue
         keep = np.isin(ids, list(wanted))
         found[f"split {split}"] = _cell(result.among(keep), resamples) if keep.any() else _nothing(result)
     of_splits = [found[f"split {split}"] for split in lists.splits]
     complete = len(of_splits) == len(SPLITS) and all("acc1" in cell for cell in of_splits)
-    found[MEAN_OF_SPLITS] = _mean(of_splits) if complete else _nothing(result, "not all three splits were run")
+    found[MEAN_OF_SPLITS] = _mean(of_splits) if complete else _nothing(result, "not run: not all three splits were")
     classes = result.scores.shape[1]
     every_class_has_videos = len(np.unique(result.labels)) == classes
     if classes > 3 and every_class_has_videos:  # else a half may be one class, or hold no video
         halves = (half_classes(classes, draw) for draw in range(HALVES))
         found[HALF] = _mean([_cell(result.among(classes=half), 0) for half in halves])
     else:
-        found[HALF] = _nothing(result, "some classes have no videos" if classes > 3 else "too few classes")
+        found[HALF] = _nothing(
+            result, "not run: some classes have no videos" if classes > 3 else "not run: too few classes"
+        )
     for name, counted in lists.classes.items():
         keep = np.isin(result.labels, counted)
         found[name] = _cell(result.among(keep), resamples) if keep.any() else _nothing(result)
@@ -88,7 +90,7 @@ def _cell(result: RetrievalResult, resamples: int) -> dict:
 
 
 def _nothing(result: RetrievalResult, why: str = "no such videos") -> dict:
-    return {"videos": 0, "classes": result.scores.shape[1], "classes_with_videos": 0, "not_run": why}
+    return {"videos": 0, "classes": result.scores.shape[1], "classes_with_videos": 0, "why": why}
 
 
 def _mean(cells: list[dict]) -> dict:

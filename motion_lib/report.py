@@ -121,11 +121,12 @@ def show_figures(cfg: RunConfig, names: Sequence[str]) -> None:
             display(Image(_preview(path), width=760))
 
 
-def _preview(path: Path, width: int = 950) -> bytes:
-    """The picture small enough that a report of many figures stays below 2 MB: PNG, or JPEG where it holds video."""
+def _preview(path: Path, width: int = 900) -> bytes:
+    """The picture small enough that a report of many figures stays below 2 MB: PNG, or JPEG where that is smaller,
+    as it is of video."""
     with Picture.open(path) as picture:
         small = picture.convert("RGB").resize((width, round(width * picture.height / picture.width)))
     png, jpeg = io.BytesIO(), io.BytesIO()
     small.quantize(256).save(png, "png", optimize=True)
-    small.save(jpeg, "jpeg", quality=88, optimize=True)
-    return jpeg.getvalue() if 2 * jpeg.tell() < png.tell() else png.getvalue()
+    small.save(jpeg, "jpeg", quality=75, optimize=True)
+    return min(png.getvalue(), jpeg.getvalue(), key=len)

@@ -41,7 +41,7 @@ def number_verdicts(records: list[dict], cfg: RunConfig) -> pd.DataFrame:
                         "Data set": DATASET_LABEL[dataset],
                         "Method": row,
                         "Descriptions": KIND_LABEL[kind],
-                        "Reported, best of 5, %": f"{percent:g}",
+                        "Reported, %": f"{percent:g}",
                         "Measured on the same data": measured,
                         "Verdict": verdict,
                         "Reason": reason,
@@ -85,7 +85,7 @@ def item_verdicts(tables: Mapping[str, pd.DataFrame], cfg: RunConfig) -> pd.Data
     """
     claims, overfitting = tables["claims"], tables["overfitting"]
     main = ("above_vanilla_clip", "above_class_name_training", "noun_bias")
-    rows = [("Table 1", "ratings of the descriptions", NOT_COLLECTED, NOT_RUN, _PEOPLE)]
+    numbers, rows = tables["numbers"]["Verdict"], []
     for offset, target in enumerate(cfg.targets):
         label = DATASET_LABEL[target]
         of_target = claims[claims["Target"] == label]
@@ -97,9 +97,12 @@ def item_verdicts(tables: Mapping[str, pd.DataFrame], cfg: RunConfig) -> pd.Data
             (f"Table {4 + offset}", "a temporal transformer is no better than the mean", *_counted(heads, label)),
             (f"Table {6 + offset}", "overfitting is negligible beside the gain", *_counted(epochs, label)),
         ]
-    rows.append(("Tables 2 and 3, people", "98 and 98 %, 97.5 and 96 %", NOT_COLLECTED, NOT_RUN, _PEOPLE))
-    numbers = tables["numbers"]["Verdict"]
-    rows.append(("Tables 2 and 3, numbers", f"{len(numbers)} percentages", *_counted(numbers, "the paper's data")))
+    rows = [
+        ("Table 1", "ratings of the descriptions", NOT_COLLECTED, NOT_RUN, _PEOPLE),
+        *sorted(rows, key=lambda row: row[0]),
+        ("Tables 2 and 3, numbers", f"{len(numbers)} percentages", *_counted(numbers, "the paper's data")),
+        ("Tables 2 and 3, people", "98 and 98 %, 97.5 and 96 %", NOT_COLLECTED, NOT_RUN, _PEOPLE),
+    ]
     rows += [
         (name, what, "made here", "no verdict", "an illustration: there is no number to compare")
         for name, what in (
@@ -111,7 +114,7 @@ def item_verdicts(tables: Mapping[str, pd.DataFrame], cfg: RunConfig) -> pd.Data
     own_texts = "counted by the same rule, but of this project's sentences" if cfg.profile == "miniature" else "counted"
     rows.append(("Appendix D.2", "words and verbs per description", "table of 01_generation", "no verdict", own_texts))
     columns = ["Item of the paper", "What it says", "Found here", "Verdict", "Reason"]
-    return pd.DataFrame(sorted(rows, key=lambda row: row[0]), columns=columns)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _counted(verdicts: pd.Series, where: str) -> tuple[str, str, str]:
@@ -122,7 +125,7 @@ def _counted(verdicts: pd.Series, where: str) -> tuple[str, str, str]:
         reason = _DATA_MISSING if len(verdicts) and where == "the paper's data" else "nothing to compare yet"
         return NOT_RUN, NOT_RUN, reason
     known = [name for name in (AGREES, DIFFERS, CANNOT_TELL, NO_GAIN, NOT_RUN) if counts.get(name, 0)]
-    found = ", ".join(f"{counts[name]} {name}" for name in known)
+    found = ", ".join(f"{name}: {counts[name]}" for name in known)
     verdict = DIFFERS if counts.get(DIFFERS, 0) else AGREES if counts.get(AGREES, 0) == len(verdicts) else CANNOT_TELL
     reason = f"{len(verdicts)} comparisons on {where}"
     if ran < len(verdicts):

@@ -77,10 +77,10 @@ def beyond_its_weights(model: PrototypeClassifier) -> dict[int, str]:
     """
     own = model.preprocess.num_frames
     if not model.independent_frames:
-        return {count: "its weights are made for its own number" for count in FRAME_COUNTS if count != own}
+        return {count: f"made for {own} frames" for count in FRAME_COUNTS if count != own}
     if isinstance(model.head, MeanPooling):
         return {}
-    return {count: f"its head has learned {own} places" for count in FRAME_COUNTS if count > own}
+    return {count: f"{own} places learned" for count in FRAME_COUNTS if count > own}
 
 
 class _Pictures(Dataset):

@@ -222,7 +222,7 @@ def test_other_numbers_of_frames_are_for_models_that_take_them():
     counts = [control.frames for control in controls_for(model_with("mean")) if control.name == SPREAD]
     assert counts == [1, 2, 4, 8, 16, 32]
     assert [c.frames for c in controls_for(model_with("temporal")) if c.name == SPREAD] == [1, 2, 4]
-    assert beyond_its_weights(model_with("temporal")) == dict.fromkeys((8, 16, 32), "its head has learned 4 places")
+    assert beyond_its_weights(model_with("temporal")) == dict.fromkeys((8, 16, 32), "4 places learned")
     own = [control.name for control in controls_for(model_with("mean")) if control.frames == 4]
     assert own.count(FILMED) == 1
     assert own.count(SHUFFLED) == 3
