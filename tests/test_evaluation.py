@@ -239,7 +239,8 @@ def test_many_sets_at_once_equal_one_by_one():
     for alone, together in zip(
         (score(model, videos, only) for only in sets), score_all(model, videos, sets), strict=True
     ):
-        np.testing.assert_allclose(together.scores, alone.scores, rtol=1e-5)
+        # Scores are sums of some tens: what cancels to nearly nothing keeps their rounding.
+        np.testing.assert_allclose(together.scores, alone.scores, rtol=1e-5, atol=1e-4)
         assert together.descriptions == alone.descriptions
     np.testing.assert_allclose(score_all(model, videos, sets)[0].scores, score_all(model, videos, sets)[1].scores)
 
