@@ -471,6 +471,23 @@ def test_largest_at_once_is_found(fitting):
     assert max(asked) <= 100
 
 
+class DoublesWithEveryClip(loop.ClassifierWithTexts):
+    """Asks the allocator for twice as much with every clip: refused at a number that depends on nothing else."""
+
+    def forward(self, frames):
+        torch.empty(2 ** min(len(frames), 60), dtype=torch.uint8)  # never written, so it costs nothing
+        return super().forward(frames)
+
+
+def test_the_largest_number_of_clips_is_found_by_running_out_of_memory():
+    classifier = DoublesWithEveryClip(tiny.classifier().train(), tiny.DESCRIPTIONS.texts)
+    found = memory.largest_at_once(lambda clips: memory.dry_run(classifier, clips))
+    assert 20 < found < 60  # from a megabyte to what no address space holds
+    assert memory.dry_run(classifier, found)
+    assert not memory.dry_run(classifier, found + 1)
+    assert all(parameter.grad is not None for parameter in classifier.model.clip.visual.parameters())  # backwards, too
+
+
 def test_dry_run_tells_memory_from_other_errors(monkeypatch):
     classifier = loop.ClassifierWithTexts(tiny.classifier(), tiny.DESCRIPTIONS.texts)
     assert memory.dry_run(classifier, 2)

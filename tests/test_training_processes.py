@@ -157,31 +157,6 @@ def test_a_group_that_fails_is_an_error_with_its_log(smoke, tmp_path):
     assert any("invalid choice" in line for line in said)
 
 
-# --- memory ---
-
-_SEARCH = """
-import os, resource, tiny, torch
-from motion_lib.training.loop import ClassifierWithTexts
-from motion_lib.training.memory import dry_run, largest_at_once
-torch.set_num_threads(1)
-classifier = ClassifierWithTexts(tiny.classifier().train(), tiny.DESCRIPTIONS.texts)
-assert dry_run(classifier, 1)
-used = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-resource.setrlimit(resource.RLIMIT_AS, (used + 256 * 2**20,) * 2)
-found = largest_at_once(lambda clips: dry_run(classifier, clips))
-print(found, dry_run(classifier, 2 * found))
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
-def test_the_largest_number_of_clips_is_found_by_running_out_of_memory():
-    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"}
-    done = subprocess.run([sys.executable, "-c", _SEARCH], env=environment, capture_output=True, text=True)
-    found, twice = done.stdout.split()
-    assert 64 < int(found) < 4096, done.stderr
-    assert twice == "False"
-
-
 # --- the command line ---
 
 
