@@ -5,7 +5,8 @@ before it, say how far they are:
 
 exact      the names have the same letters and digits
 inflected  or the same words up to inflection, spelling and order ("ThrowDiscus", "throwing discus")
-activity   or they name the same activity, or one activity contains the other: judged by hand from the names
+activity   or one is the same activity as the other, a kind of it or a part of it: judged by hand from the names, and
+           where in doubt so, since what is left is to be without a counterpart
 
 The lists for UCF-101 and HMDB-51 against Kinetics-400 are data, `class_overlap.csv`, with one counterpart for each
 class. The classes of the miniature are held against its source by the first rule; it is drawn so that no

@@ -273,16 +273,16 @@ def _hmdb(root: Path, split: int, subset: str) -> VideoDataset:
             if line.strip():
                 video, flag = line.split()
                 if flag in flags:
-                    items.append(VideoItem(Path(video).stem, shelf.find(name, video), label, _hmdb_group(video, name)))
+                    items.append(VideoItem(Path(video).stem, shelf.find(name, video), label, _film(video, name)))
     return _gather([name.replace("_", " ") for name in names], items, split, subset)
 
 
-def _hmdb_group(video: str, name: str) -> str:
-    """Clips of a class that are cut from one film share the part of the file name before the class.
+def _film(video: str, name: str) -> str:
+    """What an HMDB-51 clip was cut from: its file name before the class, whatever the class.
 
-    Films are kept apart by class, as UCF-101 numbers its groups within each class.
+    The class is looked for from the end: a film's own title may hold it ("The_wave_..._wave_f_cm_np1_fr_med_0").
     """
-    return f"{name}:{video.split('_' + name + '_')[0]}"
+    return video.rsplit(f"_{name}_", 1)[0]
 
 
 # ------------------------------------------------------------------ any folder of class folders

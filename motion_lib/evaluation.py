@@ -23,13 +23,15 @@ from motion_lib.models import VideoTextModel
 from motion_lib.preprocessing import normalise
 from motion_lib.statistics import Interval
 
+_COMPARED_AT_ONCE = 4096  # videos
+
 
 @dataclass(frozen=True)
 class VideoFeatures:
     """Features of every readable video of a data set.
 
     Attributes:
-        features: (N, ...) as the model gives them.   dataset: the N videos, in that order.
+        features: (N, ...) as the model gives them, on the CPU.   dataset: the N videos, in that order.
         failed: {video_id: reason}.   wall_time_sec: of decoding and encoding.
     """
 
@@ -152,7 +154,8 @@ def encode_videos(
         ):
             failed.update(batch.failed)
             if len(batch):
-                features.append(model.encode_video(normalise(batch.frames.to(device), model.preprocess)))
+                encoded = model.encode_video(normalise(batch.frames.to(device), model.preprocess))
+                features.append(encoded.cpu())  # X-CLIP's, all patches of all videos, would fill a GPU
                 kept += batch.indices.tolist()
     if not kept:
         raise ValueError(
@@ -169,6 +172,15 @@ def encode_videos(
     return VideoFeatures(torch.cat(features), read, failed, time.perf_counter() - start)
 
 
+def similarities(model: VideoTextModel, features: Tensor, texts: Sequence[str]) -> Tensor:
+    """(N, ...) features on the CPU and K texts -> (N, K) float32 logits on the CPU, compared on the model's device."""
+    device = getattr(model, "device", "cpu")
+    with torch.inference_mode():
+        encoded = model.encode_text(texts)
+        parts = features.split(_COMPARED_AT_ONCE)
+        return torch.cat([model.similarity(part.to(device), encoded).float().cpu() for part in parts])
+
+
 def score_all(model: VideoTextModel, videos: VideoFeatures, sets: Sequence[DescriptionSet]) -> list[RetrievalResult]:
     """Compare every video with every description of its data set's classes, for many description sets at once.
 
@@ -176,8 +188,7 @@ def score_all(model: VideoTextModel, videos: VideoFeatures, sets: Sequence[Descr
     """
     chosen = [descriptions.select(videos.dataset.class_names) for descriptions in sets]
     row = {text: i for i, text in enumerate(dict.fromkeys(text for only in chosen for text in only.texts))}
-    with torch.inference_mode():
-        logits = model.similarity(videos.features, model.encode_text(tuple(row))).float().cpu().numpy()
+    logits = similarities(model, videos.features, tuple(row)).numpy()
     shared = (
         np.array(videos.dataset.labels),
         np.array(videos.dataset.groups),

@@ -14,10 +14,10 @@ import pandas as pd
 from motion_lib.bootstrap import joint_means
 from motion_lib.methods import METHODS
 from motion_lib.metrics import confusion_pairs, mean_per_class
-from motion_lib.paper import HUMAN_STUDY, REPORTED_RETRIEVAL
+from motion_lib.paper import HUMAN_STUDY, PAPER_CLASSES, REPORTED_RETRIEVAL
 from motion_lib.records import ranks_of
 from motion_lib.statistics import grim_consistent, mean_and_sd, wilson_interval
-from motion_lib.tables import DATASET_LABEL, KIND_LABEL, NOT_RUN, PAPER_CLASSES, same_weights, select
+from motion_lib.tables import DATASET_LABEL, KIND_LABEL, NOT_RUN, same_weights, select
 
 _REPORTED_CLASSES = Path(__file__).with_name("ucf101_per_class_reported.csv")
 # Column -> metric of a record, and whether it is a share. V: video, D: description.
@@ -205,9 +205,20 @@ def human_table() -> pd.DataFrame:
 
 
 # ------------------------------------------------------------------ groups
+def pooled(cell: Sequence[dict], clusters: str) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) who was right and (N,) clusters, "groups" or "labels", of all seeds of a cell, one after the other."""
+    right = np.concatenate([ranks_of(record) == 0 for record in cell])
+    return right, np.concatenate([np.array(record[clusters].split(), dtype=np.int64) for record in cell])
+
+
+def limits(right: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
+    """95 % limits of the accuracy when whole clusters are drawn, each with the answers of all its seeds."""
+    low, high = np.quantile(joint_means(right[:, None], clusters)[:, 0], (0.025, 0.975))
+    return float(low), float(high)
+
+
 def group_intervals(records: list[dict], dataset: str, methods: Sequence[str], kind: str) -> pd.DataFrame:
-    """Top-1 percent with 95 % intervals over groups of clips (UCF group, HMDB source video, within a class) and over
-    classes.
+    """Top-1 percent with 95 % intervals over groups of clips (UCF group, HMDB source video) and over classes.
 
     Of all seeds together: a group or class is drawn with the answers of every seed. Macro is the mean over classes.
     """
@@ -220,12 +231,11 @@ def group_intervals(records: list[dict], dataset: str, methods: Sequence[str], k
         if not cell:
             rows.append(row | {"Top-1": NOT_RUN})
             continue
-        right = np.concatenate([ranks_of(record) == 0 for record in cell])
-        labels = np.concatenate([_labels_of(record) for record in cell])
-        groups = np.concatenate([np.array(record["groups"].split(), dtype=np.int64) for record in cell])
+        right, labels = pooled(cell, "labels")
         row |= {"Top-1": f"{100 * right.mean():.1f}", "Macro": f"{100 * mean_per_class(right, labels):.1f}"}
-        for unit, clusters in (("groups", groups), ("classes", labels)):
-            low, high = np.quantile(joint_means(right[:, None], clusters)[:, 0], (0.025, 0.975))
+        for unit, name in (("groups", "groups"), ("classes", "labels")):
+            clusters = pooled(cell, name)[1]
+            low, high = limits(right, clusters)
             row[f"Top-1, 95 % CI over {len(set(clusters))} {unit}"] = f"[{100 * low:.1f}, {100 * high:.1f}]"
         rows.append(row)
     return pd.DataFrame(rows)

@@ -183,10 +183,16 @@ class Experiment(ExperimentData):
         source = self.encode(method, model, weights, self.cfg.source, "val")
         measured = {"source": score(model, source, self.training_texts(method)).accuracy()}
         for target in self.cfg.targets:
-            videos = self.encode(method, model, weights, target, self.cfg.target_subset)
+            encoded = self.encode(method, model, weights, target, self._encoded_subset(epoch))
+            videos = encoded.of(self.dataset(target, self.cfg.target_subset))
             for kind in DESCRIPTION_KINDS:
                 measured[f"{target}/{kind}"] = score(model, videos, self.descriptions(target, kind)).accuracy()
         return measured
+
+    def _encoded_subset(self, epoch: int | None) -> str:
+        """Which videos of a target are encoded after an epoch: after the last all of them, since the protocols are
+        of all; after the others those that records are of."""
+        return "all" if epoch in (None, self.cfg.epochs) else self.cfg.target_subset
 
     # -------------------------------------------------------------- results
     def checkpoint(self, key: str, epoch: int | None = None) -> Path | None:
@@ -221,7 +227,7 @@ class Experiment(ExperimentData):
     ) -> VideoFeatures:
         """Features of a data set, each video encoded once; kept on disk with the runs.
 
-        Returns: VideoFeatures on the run's device.   Args: weights: what `model` was loaded from.
+        Args: weights: what `model` was loaded from.
         """
         dataset = self.dataset(name, subset)
         loaded = (method.head, weights.backbone_sha256, weights.checkpoint_sha256, model.preprocess.as_dict())
@@ -237,7 +243,7 @@ class Experiment(ExperimentData):
 
         kept = features_kept(path, dataset, encoded)
         check_missing(kept.dataset, self.cfg.max_missing, kept.failed)
-        return replace(kept, features=kept.features.to(self.cfg.torch_device))
+        return kept
 
     def measure(self, key: str, epoch: int | None = None) -> dict[tuple[str, str], RetrievalResult]:
         """Retrieve every target's descriptions, named and masked, and write one record each.
@@ -248,24 +254,23 @@ class Experiment(ExperimentData):
         model, weights = self.model_and_weights(key, epoch)
         for target in self.cfg.targets:
             sets = [self.descriptions(target, kind) for kind in DESCRIPTION_KINDS]
-            # After the last epoch all videos are encoded, since the protocols are of all of them.
-            videos = self.encode(method, model, weights, target, self.cfg.target_subset if epoch is not None else "all")
+            videos = self.encode(method, model, weights, target, self._encoded_subset(epoch))
             part = videos.of(self.dataset(target, self.cfg.target_subset))
             listed = {item.video_id for item in part.dataset.items}
             for kind, descriptions, scored in zip(DESCRIPTION_KINDS, sets, score_all(model, videos, sets), strict=True):
                 kept = scored.among(np.array([video_id in listed for video_id in scored.video_ids]))
                 result = replace(kept, failed=part.failed, missing=part.dataset.missing)
-                protocols = {} if epoch is not None else self._protocols(target, scored)
+                protocols = {} if epoch is not None else self._protocols(target, kind, scored)
                 results[target, kind] = result
                 measured = Measurement(
-                    method, target, kind, epoch, result, descriptions, videos.wall_time_sec, weights, self.data_label,
-                    class_names=videos.dataset.class_names, protocols=protocols,
+                    method, target, kind, epoch, result, descriptions, videos.wall_time_sec, len(videos.dataset),
+                    weights, self.data_label, class_names=videos.dataset.class_names, protocols=protocols,
                 )  # fmt: skip
                 write_record(self.cfg, measured, model.preprocess)
         return results
 
-    def _protocols(self, target: str, result: RetrievalResult) -> dict[str, dict]:
-        return protocol_results(result, self.protocol_lists(target), self.cfg.bootstrap_resamples)
+    def _protocols(self, target: str, kind: str, result: RetrievalResult) -> dict[str, dict]:
+        return protocol_results(result, self.protocol_lists(target, kind), self.cfg.bootstrap_resamples)
 
     @cached_property
     def vanilla(self) -> PrototypeClassifier:
@@ -291,8 +296,8 @@ class Experiment(ExperimentData):
         result = score(model, videos, texts)
         if texts.sha256 == named.sha256:
             measured = Measurement(
-                method, self.cfg.source, "object", epoch, result, texts, videos.wall_time_sec, weights,
-                self.data_label, "val", class_names=videos.dataset.class_names,
+                method, self.cfg.source, "object", epoch, result, texts, videos.wall_time_sec, len(videos.dataset),
+                weights, self.data_label, "val", class_names=videos.dataset.class_names,
             )  # fmt: skip
             write_record(self.cfg, measured, model.preprocess)
         return result

@@ -23,13 +23,14 @@ from motion_lib.protocols import SPLITS, ProtocolLists
 class ExperimentData:
     """Data of one `RunConfig`.
 
+    Args: models: False where none of this project's models will be trained or loaded, which then need not be there.
     Raises: MissingInputs with one list of everything that the profile lacks on this machine.
     """
 
-    def __init__(self, cfg: RunConfig):
+    def __init__(self, cfg: RunConfig, models: bool = True):
         for key in cfg.validate:
             get_method(key)  # a name that is none would be left out in silence
-        inputs.require_inputs(cfg)
+        inputs.require_inputs(cfg, models)
         self.cfg = cfg
 
     @cached_property
@@ -119,14 +120,15 @@ class ExperimentData:
         """The rendered world that records are of; "" for data that are not rendered."""
         return self.data_root.name if self.miniature else ""
 
-    def protocol_lists(self, target: str) -> ProtocolLists:
-        """Which videos and classes of a target each protocol counts."""
-        named, masked = (self.descriptions(target, kind) for kind in DESCRIPTION_KINDS)
+    def protocol_lists(self, target: str, kind: str) -> ProtocolLists:
+        """Which videos and classes of a target each protocol counts, when its descriptions of `kind` are scored.
+
+        A text that masking changed is no longer one that the source holds.
+        """
+        names = self.dataset(target, "all").class_names
+        named, masked = (self.descriptions(target, kind_).select(names) for kind_ in DESCRIPTION_KINDS)
         source = self.descriptions(self.cfg.source, "object")
-        everything = self.dataset(target, "all")
-        names = everything.class_names
-        named, masked = named.select(names), masked.select(names)
-        seen = set(seen_texts(named, source))
+        seen = set(seen_texts(self.descriptions(target, kind).select(names), source))
         classes = {
             "text seen in the source": tuple(sorted(seen)),
             "text not seen in the source": tuple(c for c in range(len(names)) if c not in seen),

@@ -48,8 +48,11 @@ def other_csv(cfg: RunConfig, dataset: str, kind: str) -> Path:
     return cfg.data_root / cfg.descriptions_dir / OTHER_TEXTS[dataset, kind]
 
 
-def missing_inputs(cfg: RunConfig) -> list[str]:
-    """One sentence for each input that the run needs and the machine lacks; empty for the miniature."""
+def missing_inputs(cfg: RunConfig, models: bool = True) -> list[str]:
+    """One sentence for each input that the run needs and the machine lacks; empty for the miniature.
+
+    Args: models: False where none of this project's models is trained or loaded: the targets and all texts are enough.
+    """
     if cfg.profile == "miniature":
         return []
     unknown = [name for name in (cfg.source, *cfg.targets) if name not in _LISTS]
@@ -57,7 +60,7 @@ def missing_inputs(cfg: RunConfig) -> list[str]:
         raise ValueError(f"profile {cfg.profile!r}: no such data set {unknown[0]!r}; known are {', '.join(_LISTS)}.")
     wanted = [(cfg.source, "object")] + [(name, kind) for name in cfg.targets for kind in ("object", "masked")]
     lacking = []
-    for name in (cfg.source, *cfg.targets):
+    for name in (cfg.source, *cfg.targets) if models else cfg.targets:
         for what, folder in (("official lists", _LISTS[name]), ("videos", _VIDEOS[name])):
             found = (path for path in cfg.data_root.glob(folder) if path.is_dir())
             if all(path == cfg.data_root / _LISTS[name] and what == "videos" for path in found):
@@ -66,7 +69,7 @@ def missing_inputs(cfg: RunConfig) -> list[str]:
     lacking += [
         f"{name}: {kind} motion descriptions, expected at {path}" for name, kind, path in paths if not path.is_file()
     ]
-    return lacking + _missing_releases(cfg) + _missing_backbone(cfg.backbone) + shortages(cfg)
+    return lacking + (_missing_releases(cfg) + _missing_backbone(cfg.backbone) + shortages(cfg) if models else [])
 
 
 def _missing_releases(cfg: RunConfig) -> list[str]:
@@ -112,7 +115,10 @@ def stop_without(cfg: RunConfig, lacking: list[str]) -> None:
         )
 
 
-def require_inputs(cfg: RunConfig) -> None:
-    """Print one line when everything is there; otherwise raise MissingInputs with the whole list."""
-    stop_without(cfg, missing_inputs(cfg))
+def require_inputs(cfg: RunConfig, models: bool = True) -> None:
+    """Print one line when everything is there; otherwise raise MissingInputs with the whole list.
+
+    Args: as `missing_inputs`.
+    """
+    stop_without(cfg, missing_inputs(cfg, models))
     print(f"profile {cfg.profile!r}: all inputs are there.")

@@ -1,5 +1,7 @@
 """A user's own model on the benchmark: every target, both kinds of descriptions, beside what is recorded here."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -7,7 +9,7 @@ from motion_lib.bootstrap import bootstrap_difference
 from motion_lib.config import RunConfig
 from motion_lib.datasets import check_missing
 from motion_lib.evaluation import RetrievalResult, encode_videos, score_all
-from motion_lib.experiment import Experiment
+from motion_lib.experiment_data import ExperimentData
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.models import VideoTextModel
 from motion_lib.protocols import FULL, HALF, MEAN_OF_SPLITS, protocol_results
@@ -16,32 +18,33 @@ from motion_lib.storage import content_hash
 from motion_lib.tables import DATASET_LABEL, KIND_LABEL, NOT_RUN, select
 
 
-def evaluate_own_model(model: VideoTextModel, experiment: Experiment, against: str = "motion") -> pd.DataFrame:
+def evaluate_own_model(model: VideoTextModel, data: ExperimentData, against: str = "motion") -> pd.DataFrame:
     """Top-1 percent and the other protocols of any model that follows `VideoTextModel`.
 
     Each video is encoded once, with the model's own preprocessing and number of frames; nothing is written. Top-1,
-    Top-5 and Mean per class are of the videos that records are of (`target_subset`); the protocols say of which.
+    Top-5, Mean per class and Unreadable are of the videos that records are of (`target_subset`); the protocols say of
+    which.
 
     Args:
+        data: an `Experiment`; `Experiment(cfg, models=False)` asks for no weights of this project's models.
         against: method whose records the model is paired with, over the same videos and all their seeds.
     Raises: TypeError naming what the model lacks of the protocol; TooManyMissing above the share `max_missing`.
     """
     lacking = [n for n in ("preprocess", "encode_video", "encode_text", "similarity") if not hasattr(model, n)]
     if lacking:
         raise TypeError(f"{type(model).__name__} has no {', '.join(lacking)}: see motion_lib.VideoTextModel.")
-    records, cfg, rows = read_records(experiment.cfg), experiment.cfg, []
+    records, cfg, rows = read_records(data.cfg), data.cfg, []
     for target in cfg.targets:
-        listed = experiment.dataset(target, "all")
-        videos = encode_videos(model, listed, num_workers=cfg.num_workers)
-        check_missing(listed, cfg.max_missing, videos.failed)
-        sets = [experiment.descriptions(target, kind) for kind in DESCRIPTION_KINDS]
-        part = videos.of(experiment.dataset(target, cfg.target_subset)).dataset
-        counted = np.isin([item.video_id for item in videos.dataset.items], [item.video_id for item in part.items])
-        lists = experiment.protocol_lists(target)
+        videos = encode_videos(model, data.dataset(target, "all"), num_workers=cfg.num_workers)
+        check_missing(videos.dataset, cfg.max_missing, videos.failed)
+        sets = [data.descriptions(target, kind) for kind in DESCRIPTION_KINDS]
+        part = videos.of(data.dataset(target, cfg.target_subset))
+        listed = [item.video_id for item in part.dataset.items]
+        counted = np.isin([item.video_id for item in videos.dataset.items], listed)
         for kind, everything in zip(DESCRIPTION_KINDS, score_all(model, videos, sets), strict=True):
             cell = select(records, dataset=target, method=against, descriptions=kind, epoch=None)
-            result = everything.among(counted)
-            found = protocol_results(everything, lists, cfg.bootstrap_resamples)
+            result = replace(everything.among(counted), failed=part.failed)
+            found = protocol_results(everything, data.protocol_lists(target, kind), cfg.bootstrap_resamples)
             row = {"Target": DATASET_LABEL[target], "Descriptions": KIND_LABEL[kind]}
             row["Videos"] = f"{len(result.labels)} ({_named(cfg)})"
             row |= _measured(result, found, cfg.bootstrap_resamples)

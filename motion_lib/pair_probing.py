@@ -17,10 +17,8 @@ from motion_lib.frames import Clips, open_clips
 from motion_lib.heads import build_head
 from motion_lib.models import FrameEncoder, PrototypeClassifier
 from motion_lib.probe_subject import Subject, text_prototypes
-from motion_lib.probes import ORDER, PAIRS, Condition, Outcome, pair_outcomes
+from motion_lib.probes import ORDER, PAIRS, REVERSED_PAIRS, Condition, Outcome, pair_outcomes
 from motion_lib.video_controls import FILMED, REVERSED, Control, encode_controls
-
-REVERSED_PAIRS = "order"  # the kind of minimal pair that differs in the order of frames alone
 
 
 # ------------------------------------------------------------------ minimal pairs
@@ -113,7 +111,8 @@ def _taught(subject: Subject, head_name: str) -> Path:
         shown = encode_videos(FrameEncoder(model), _open(made, training, model), device=made.cfg.torch_device)
         labels = torch.tensor(shown.dataset.labels, device=model.device)
         texts = text_prototypes(model, [sentences], training)[0].clone()
-        embeddings = shown.features.clone()  # out of inference mode, so that a head can be trained on them
+        # A copy out of inference mode, so that a head can be trained on it.
+        embeddings = shown.features.clone().to(model.device)
         losses = order_control.train_on_order(model.head, embeddings, labels, texts, steps, seed)
         texts_right, videos_right = pair_outcomes(_direction_scores(subject, model, tested, sentences))
         more = {

@@ -94,6 +94,15 @@ REPORTED_LIKERT: dict[str, LikertScore] = {
     "Harmfulness": LikertScore(mean=1.0, iaa_percent_pdf=100.0, iaa_percent_paper=100.0),
 }
 
+# The data set of the paper that each target stands for.
+PAPER_DATASET = {
+    "miniature-ucf": "ucf101",
+    "miniature-hmdb": "hmdb51",
+    "ucf101": "ucf101",
+    "hmdb51": "hmdb51",
+}
+PAPER_CLASSES = {"ucf101": 101, "hmdb51": 51}
+
 # dataset -> method -> column -> percent.
 REPORTED_RETRIEVAL: dict[str, dict[str, dict[str, float]]] = {
     # Table 2, page 5.

@@ -33,7 +33,7 @@ def _rows(probes: list[dict], name: str, dataset: str, method: str) -> list[tupl
     return [
         (
             name, dataset, method, *key, 100 * cell["right"].mean(), 100 * low, 100 * high, 100 * cell["chance"],
-            cell["seeds"],
+            len(cell["seeds"]),
         )
         for key, cell, (low, high) in zip(keys, cells, limits, strict=True)
     ]  # fmt: skip

@@ -10,7 +10,6 @@ from motion_lib.evidence import measured_classes, reported_classes
 from motion_lib.experiment import Experiment
 from motion_lib.frames import open_clips
 from motion_lib.miniature.minimal_pairs import KINDS
-from motion_lib.pair_probing import REVERSED_PAIRS
 from motion_lib.probe_numbers import probe_numbers
 from motion_lib.probe_plots import class_bars, probe_panel
 from motion_lib.probe_tables import (
@@ -23,8 +22,9 @@ from motion_lib.probe_tables import (
     rival_table,
     taught_table,
     text_control_table,
+    text_gap_table,
 )
-from motion_lib.probes import ORDER
+from motion_lib.probes import ORDER, REVERSED_PAIRS
 from motion_lib.tables import DATASET_LABEL, write_table
 
 _SHORT = {
@@ -50,6 +50,7 @@ def write_probe_tables(probes: list[dict], cfg: RunConfig) -> dict[str, pd.DataF
     for target in cfg.targets:
         short = target.rpartition("-")[2]
         tables[f"text_controls_{short}"] = text_control_table(probes, target)
+        tables[f"text_gaps_{short}"] = text_gap_table(probes, target)
         tables[f"frame_counts_{short}"] = frame_count_table(probes, target)
         tables[f"frame_order_{short}"] = order_control_table(probes, target)
     for name, table in tables.items():

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from motion_lib.methods import METHODS
 from motion_lib.plots import FULL_INCHES, METHOD_STYLE, paper_style
+from motion_lib.tables import NOT_RUN
 from motion_lib.video_controls import REVERSED, SPREAD
 
 TEXT_METHODS = ("clip", "names", "motion")
@@ -41,8 +42,16 @@ def _chance(ax: Axes, percent: float, horizontal: bool) -> None:
     (ax.axhline if horizontal else ax.axvline)(percent, **_CHANCE, label="chance", zorder=0)
 
 
+def _not_run(ax: Axes, title: str) -> Axes:
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.text(0.5, 0.5, NOT_RUN, transform=ax.transAxes, ha="center", va="center", color="0.35")
+    return ax
+
+
 def text_panel(frame: pd.DataFrame, rows: Mapping[str, str], methods: Sequence[str], title: str, ax: Axes) -> Axes:
     """Top-1 under each text control. Args: frame: rows of one target.   rows: condition -> label."""
+    if frame.empty:
+        return _not_run(ax, title)
     _dots(ax, frame, rows, methods)
     _chance(ax, frame["chance"].min(), horizontal=False)
     ax.set(title=title, xlabel="Top-1 accuracy (%)")
@@ -52,6 +61,8 @@ def text_panel(frame: pd.DataFrame, rows: Mapping[str, str], methods: Sequence[s
 
 def count_panel(frame: pd.DataFrame, methods: Sequence[str], title: str, ax: Axes) -> Axes:
     """Top-1 against the number of frames. Args: frame: rows of the numbers of frames, one target and one kind."""
+    if frame.empty:
+        return _not_run(ax, title)
     for key in methods:
         part = frame[frame["method"] == key].sort_values("frames")
         colour, marker = METHOD_STYLE[key]
@@ -109,6 +120,9 @@ def _order_panel(
     named: pd.DataFrame, target: str, orders: Mapping[str, str], methods: Sequence[str], title: str, ax: Axes
 ) -> None:
     part = named[(named["family"] == "video") & (named["dataset"] == target)]
+    if part.empty:
+        _not_run(ax, title)
+        return
     own = part[part["condition"] == REVERSED].set_index("method")["frames"]
     part = part[part["frames"] == part["method"].map(own)]
     _dots(ax, part, orders, methods)
@@ -121,6 +135,9 @@ def _pair_panel(
     numbers: pd.DataFrame, pairs: Mapping[str, str], methods: Sequence[str], taught: pd.DataFrame, ax: Axes
 ) -> None:
     part = numbers[(numbers["family"] == "pairs") & (numbers["of"] == "sentence for a clip")]
+    if part.empty:
+        _not_run(ax, "Minimal pairs")
+        return
     _dots(ax, part, {**pairs, _TAUGHT: "the same, to heads\ntaught order"}, methods)
     for offset, (_, row) in enumerate(taught.iterrows()):
         y, error = len(pairs) - 0.18 + 0.36 * offset, [[row["percent"] - row["low"]], [row["high"] - row["percent"]]]
@@ -128,11 +145,13 @@ def _pair_panel(
         ax.errorbar([row["percent"]], [y], xerr=error, fmt="*", ms=6, color="black", lw=0, elinewidth=0.8, mfc=face)
         ax.annotate(row["label"], (row["high"], y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7)
     _chance(ax, 50, horizontal=False)
-    ax.set(title="Minimal pairs", xlabel="Clips that choose their sentence (%)", xlim=(46, 100))
+    ax.set(title="Minimal pairs", xlabel="Clips that choose their sentence (%)", xlim=(40, 100))
 
 
 def _legend(figure: Figure, ax: Axes) -> None:
     handles, labels = ax.get_legend_handles_labels()
+    if not handles:
+        return
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=7)
 
 

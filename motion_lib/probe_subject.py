@@ -14,6 +14,7 @@ from motion_lib import (
     frames,
     heads,
     image_tower,
+    loading,
     metrics,
     model_loading,
     models,
@@ -32,7 +33,7 @@ from motion_lib.experiment import Experiment
 from motion_lib.methods import Method, get_method
 from motion_lib.models import PrototypeClassifier
 from motion_lib.probes import Outcome, Probe
-from motion_lib.records import Weights
+from motion_lib.records import Weights, device_name
 from motion_lib.storage import content_hash
 
 # Code that decides what a probe gives, besides its weights, videos and texts; the module of a probe adds itself.
@@ -43,6 +44,7 @@ _PROBED_BY = (
     frames,
     heads,
     image_tower,
+    loading,
     metrics,
     model_loading,
     models,
@@ -87,7 +89,7 @@ class Subject:
         cfg, drawn = self.experiment.cfg, None if self.weights.checkpoint_sha256 else self.experiment.cfg.seed
         identity = content_hash(
             asdict(self.weights), self.method.head, drawn, self.model.preprocess.as_dict(),
-            self.experiment.data_label, *made_from, *_PROBED_BY,
+            self.experiment.data_label, device_name(cfg), *made_from, *_PROBED_BY,
         )  # fmt: skip
         if path := probes.kept_probe(cfg, family, self.method.key, dataset, identity):
             return path

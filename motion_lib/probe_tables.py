@@ -7,9 +7,19 @@ import pandas as pd
 
 from motion_lib.bootstrap import joint_means
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
-from motion_lib.pair_probing import REVERSED_PAIRS
-from motion_lib.probes import ORDER, PAIRS, TEXT, VIDEO, clusters_of, correct_of
-from motion_lib.probing import NEAREST, PROBED_METHODS, RANDOM, frames_label
+from motion_lib.probes import (
+    NEAREST,
+    ORDER,
+    PAIRS,
+    PROBED_METHODS,
+    RANDOM,
+    REVERSED_PAIRS,
+    TEXT,
+    VIDEO,
+    clusters_of,
+    correct_of,
+    frames_label,
+)
 from motion_lib.statistics import Interval
 from motion_lib.tables import DATASET_LABEL, KIND_LABEL, NOT_RUN
 from motion_lib.text_controls import MOTION
@@ -30,27 +40,35 @@ PAIR_LABEL = {
 
 
 def cell_of(records: Iterable[dict], **wanted: object) -> dict | None:
-    """All seeds and draws of one condition: right (N,) as shares over draws, clusters (N,), chance; None if none."""
-    right, clusters, chance = [], [], set()
+    """All seeds and draws of one condition: right (N,) as shares over draws, clusters (N,), chance, seeds.
+
+    None without such a condition.
+    """
+    right, clusters, chance, seeds = [], [], set(), []
     for record in sorted(records, key=lambda record: record["seed"]):
         found = [c for c in record["conditions"] if all(c.get(name) == value for name, value in wanted.items())]
         if found:
             right.append(np.mean([correct_of(c) for c in found], axis=0))
             clusters.append(clusters_of(record, found[0]))
             chance |= {c["chance"] for c in found}
+            seeds.append(record["seed"])
     if not right:
         return None
     return {
         "right": np.concatenate(right),
         "clusters": np.concatenate(clusters),
         "chance": chance.pop(),
-        "seeds": len(right),
-        "by_seed": [float(values.mean()) for values in right],
+        "seeds": tuple(seeds),
     }
 
 
 def interval_of(cell: dict, against: dict | None = None) -> Interval:
-    """Mean of a cell, or its paired difference to another, resampling clusters with all their seeds together."""
+    """Mean of a cell, or its paired difference to another, resampling clusters with all their seeds together.
+
+    Raises: ValueError for a difference of cells that are not of the same clips and seeds.
+    """
+    if against and (cell["seeds"] != against["seeds"] or not np.array_equal(cell["clusters"], against["clusters"])):
+        raise ValueError(f"seeds {cell['seeds']} and {against['seeds']}: not the same clips and seeds, so not paired.")
     values = cell["right"] - against["right"] if against else cell["right"]
     means = joint_means(values[:, None], cell["clusters"])[:, 0]
     low, high = np.quantile(means, (0.025, 0.975))
@@ -74,12 +92,15 @@ def _percent(cell: dict | None) -> str:
 
 # ------------------------------------------------------------------ texts
 def text_control_table(probes: list[dict], dataset: str) -> pd.DataFrame:
-    """Top-1 percent of every method with every text, mean over seeds and draws; for ours the gap with its interval."""
+    """Top-1 percent of every method with every text, mean over seeds and draws; for ours the gap with its interval.
+
+    Classes with one and the same text cannot be told apart: of so few distinct texts no more can be right.
+    """
     rows = []
     ours = family(probes, TEXT, "motion", dataset)
     usual = cell_of(ours, name=MOTION)
     for control in TEXT_CONTROLS:
-        row = {"Text": control}
+        row = {"Text": control, "Distinct texts": _distinct(ours, control)}
         for key in PROBED_METHODS:
             row[METHODS[key].label] = _percent(cell_of(family(probes, TEXT, key, dataset), name=control))
         cell = cell_of(ours, name=control)
@@ -88,6 +109,31 @@ def text_control_table(probes: list[dict], dataset: str) -> pd.DataFrame:
         )
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _distinct(of_method: list[dict], control: str) -> str:
+    counts = {c["distinct_texts"] for p in of_method for c in p["conditions"] if c["name"] == control}
+    return " to ".join(str(count) for count in sorted({min(counts), max(counts)})) if counts else NOT_RUN
+
+
+def text_gap_table(probes: list[dict], dataset: str) -> pd.DataFrame:
+    """Our method less every other one under each text, in points with 95 % over classes: does the gap hold for other
+    words of the same motions?"""
+    rows = []
+    for control in TEXT_CONTROLS:
+        row = {"Text": control}
+        for key in PROBED_METHODS:
+            if key != "motion":
+                sides = _of_common_seeds(*(family(probes, TEXT, method, dataset) for method in ("motion", key)))
+                ours, theirs = (cell_of(side, name=control) for side in sides)
+                row[f"less {METHODS[key].label}"] = _points(interval_of(ours, theirs)) if ours and theirs else NOT_RUN
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _of_common_seeds(*sides: list[dict]) -> list[list[dict]]:
+    common = set.intersection(*({record["seed"] for record in side} for side in sides))
+    return [[record for record in side if record["seed"] in common] for side in sides]
 
 
 def rival_table(probes: list[dict], datasets: Sequence[str]) -> pd.DataFrame:
@@ -104,19 +150,24 @@ def rival_table(probes: list[dict], datasets: Sequence[str]) -> pd.DataFrame:
 
 
 # ------------------------------------------------------------------ videos
+_ONE_FRAME = "1 frame less the own number, points"
+
+
 def frame_count_table(probes: list[dict], dataset: str) -> pd.DataFrame:
     """Top-1 percent with so many frames from the middles of as many segments, objects named; where a method's weights
-    do not allow a number, the reason."""
+    do not allow a number, the reason. Beside it what one frame alone costs, paired, with 95 % over classes.
+    """
     spread = [c for p in family(probes, VIDEO, dataset=dataset) for c in p["conditions"] if c["name"] == SPREAD]
     rows, counts = [], sorted({c["frames"] for c in spread})
     for key in PROBED_METHODS:
         of_method = family(probes, VIDEO, key, dataset)
         reasons = {name: why for probe in of_method for name, why in probe["not_run"].items()}
-        row = {"Method": METHODS[key].label, "Head": METHODS[key].head}
+        own, row = _own_frames(of_method), {"Method": METHODS[key].label, "Head": METHODS[key].head}
+        one, usual = (cell_of(of_method, name=SPREAD, kind="object", frames=count) for count in (1, own))
         for count in counts:
             cell, label = cell_of(of_method, name=SPREAD, kind="object", frames=count), frames_label(count)
             row[label] = _percent(cell) if cell else reasons.get(label, NOT_RUN)
-        rows.append(row)
+        rows.append(row | {_ONE_FRAME: _points(interval_of(one, usual)) if one and usual else NOT_RUN})
     return pd.DataFrame(rows)
 
 
@@ -148,20 +199,15 @@ def _own_frames(of_method: list[dict]) -> int | None:
 
 
 def _changes(of_method: list[dict], order: str, own: int | None) -> dict[str, str]:
-    found = [
-        c
-        for p in of_method
-        for c in p["conditions"]
-        if c["name"] == order and c["frames"] == own and c["kind"] == "object"
-    ]
+    found = [c for p in of_method for c in p["conditions"] if c["name"] == order and c["frames"] == own]
     if not found:
         return dict.fromkeys(_CHANGES, NOT_RUN)
-    other = 100 * np.mean([c["other_first_answer"] for c in found])
+    other = [100 * np.mean([c["other_first_answer"] for c in found if c["kind"] == kind]) for kind in DESCRIPTION_KINDS]
     largest = max(c["largest_change_of_a_logit"] for c in found)
-    return dict(zip(_CHANGES, (f"{other:.1f}", f"{largest:.1e}"), strict=True))
+    return dict(zip(_CHANGES, (*(f"{share:.2f}" for share in other), f"{largest:.1e}"), strict=True))
 
 
-_CHANGES = ("object named: other first answer, %", "object named: largest change of a logit")
+_CHANGES = (*(f"{label}: other first answer, %" for label in KIND_LABEL.values()), "largest change of a logit")
 
 
 # ------------------------------------------------------------------ minimal pairs
@@ -200,7 +246,7 @@ def taught_table(probes: list[dict]) -> pd.DataFrame:
                 "Steps of training": ", ".join(str(count) for count in sorted(steps)) or NOT_RUN,
                 "Right direction, %": measured,
                 "Whole pairs, %": _whole_pairs(of_head, REVERSED_PAIRS),
-                "Seeds": cell["seeds"] if cell else 0,
+                "Seeds": len(cell["seeds"]) if cell else 0,
             }
         )
     return pd.DataFrame(rows)

@@ -12,12 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from motion_lib.config import RunConfig
-from motion_lib.methods import Method
+from motion_lib.methods import TABLE_METHODS, Method
 from motion_lib.records import Weights, environment
 from motion_lib.storage import content_hash, write_json
 
-SCHEMA = 2  # 2: clips that were not shown, clusters of a condition
+SCHEMA = 3  # 2: clips that were not shown, clusters of a condition; 3: how many texts are distinct
 TEXT, VIDEO, PAIRS, ORDER = "text", "video", "pairs", "order"
+PROBED_METHODS = (*TABLE_METHODS, "motion_temporal")
+RIVALS = 5  # hard negatives of each description
+NEAREST, RANDOM = f"the {RIVALS} nearest descriptions", f"{RIVALS} random descriptions"
+REVERSED_PAIRS = "order"  # the kind of minimal pair that differs in the order of frames alone
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ def probe_file(family: str, method: str, dataset: str, seed: int) -> str:
 def probes_dir(cfg: RunConfig) -> Path:
     """Folder of a profile's probes."""
     return cfg.results_dir / "probes"
+
+
+def frames_label(count: int) -> str:
+    """Name of a number of frames in tables."""
+    return "1 frame" if count == 1 else f"{count} frames"
 
 
 def pack(correct: np.ndarray) -> str:

@@ -5,7 +5,7 @@ A probe that was already made from the same weights, videos and texts by the sam
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,11 @@ from motion_lib.descriptions import DescriptionSet
 from motion_lib.evaluation import RetrievalResult, VideoFeatures, score, score_all
 from motion_lib.experiment import Experiment
 from motion_lib.heads import MeanPooling
-from motion_lib.methods import DESCRIPTION_KINDS, TABLE_METHODS
+from motion_lib.methods import DESCRIPTION_KINDS
 from motion_lib.models import PrototypeClassifier
 from motion_lib.pair_probing import probe_pairs
 from motion_lib.probe_subject import Subject, text_prototypes
-from motion_lib.probes import TEXT, VIDEO, Condition, Outcome
+from motion_lib.probes import NEAREST, RANDOM, RIVALS, TEXT, VIDEO, Condition, Outcome, frames_label
 from motion_lib.text_controls import nearest_texts, random_rivals, right_among
 from motion_lib.video_controls import (
     REVERSED,
@@ -31,10 +31,6 @@ from motion_lib.video_controls import (
     controls_for,
     encode_controls,
 )
-
-PROBED_METHODS = (*TABLE_METHODS, "motion_temporal")
-RIVALS = 5  # hard negatives of each description
-NEAREST, RANDOM = f"the {RIVALS} nearest descriptions", f"{RIVALS} random descriptions"
 
 
 def run_probes(made: Experiment, key: str) -> list[Path]:
@@ -78,9 +74,12 @@ def _text_conditions(
 ) -> list[Condition]:
     flat = [(name, draw, only) for name, found in sets.items() for draw, only in enumerate(found)]
     results = score_all(model, videos, [only for _, _, only in flat])
+    # Classes with one and the same text tie, and a tie is wrong: so few texts, so many classes can be told at most.
     return [
-        Condition(name, result.correct, 1 / result.scores.shape[1], draw=draw)
-        for (name, draw, _), result in zip(flat, results, strict=True)
+        Condition(
+            name, result.correct, 1 / result.scores.shape[1], draw=draw, more={"distinct_texts": len(set(only.texts))}
+        )
+        for (name, draw, only), result in zip(flat, results, strict=True)
     ]
 
 
@@ -115,7 +114,7 @@ def probe_videos(subject: Subject, target: str) -> Path:
                 for k, encoded in enumerate(features):
                     for s, texts in enumerate(prototypes):
                         scores[k][s].append(model.similarity(encoded, texts).float().cpu().numpy())
-        check_missing(clips.dataset, made.cfg.max_missing, failed)
+        check_missing(replace(dataset, items=tuple(shown)), made.cfg.max_missing, failed)
         joined = [[np.concatenate(parts) for parts in row] for row in scores]
         labels = np.array([item.label for item in shown])
         conditions = _video_conditions(controls, joined, labels)
@@ -126,11 +125,6 @@ def probe_videos(subject: Subject, target: str) -> Path:
 
     made_from = ([only.sha256 for only in sets], dataset.stamps(), [asdict(control) for control in controls])
     return subject.keep(VIDEO, target, (*made_from, sys.modules[__name__]), probe)
-
-
-def frames_label(count: int) -> str:
-    """Name of a number of frames in tables."""
-    return "1 frame" if count == 1 else f"{count} frames"
 
 
 def _video_conditions(

@@ -134,11 +134,22 @@ def read_key(folder: Path) -> dict[str, tuple[str, int | None]]:
     return {fingerprint: (name, correct) for fingerprint, (name, correct) in found.items()}
 
 
-def study_cell(folder: Path) -> str:
-    """The outcome of a retrieval study as a table prints it."""
+def read_study(folder: Path) -> "StudyResult | None":
+    """The outcome of a retrieval study, of all its raters; None where nobody answered."""
     correct = {fingerprint: right for fingerprint, (_, right) in read_key(folder).items()}
-    result = study_result(correct, read_answers(folder))
+    return study_result(correct, read_answers(folder))
+
+
+def study_cell(folder: Path) -> str:
+    """The same as a table prints it."""
+    result = read_study(folder)
     return result.describe() if result else NOT_COLLECTED
+
+
+def read_likert(folder: Path) -> dict[str, "LikertResult"]:
+    """What people rated of a set of descriptions, by attribute; empty where nobody did."""
+    names = {fingerprint: name for fingerprint, (name, _) in read_key(folder).items()}
+    return likert_results(read_answers(folder), names)
 
 
 # ------------------------------------------------------------------ answering

@@ -21,9 +21,9 @@ from motion_lib.config import REPOSITORY, RunConfig
 from motion_lib.descriptions import DescriptionSet
 from motion_lib.evaluation import RetrievalResult
 from motion_lib.methods import Method
+from motion_lib.paper import PAPER_DATASET
 from motion_lib.preprocessing import Preprocess
 from motion_lib.storage import content_hash, write_json
-from motion_lib.tables import PAPER_DATASET
 
 SCHEMA = 2  # 2: metrics of both directions, protocols
 PACKAGES = ("torch", "torchvision", "clip-anytorch", "decord", "av", "numpy", "pillow")
@@ -41,7 +41,10 @@ class Weights:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a record is about. `epoch` None means after the last epoch; `data` names the rendered world."""
+    """What a record is about. `epoch` None means after the last epoch; `data` names the rendered world.
+
+    `wall_time_sec` is that of encoding `encoded` videos, of which the result may hold a part.
+    """
 
     method: Method
     dataset: str
@@ -50,6 +53,7 @@ class Measurement:
     result: RetrievalResult
     descriptions: DescriptionSet
     wall_time_sec: float
+    encoded: int
     weights: Weights
     data: str = ""
     subset: str = ""  # "": the profile's subset of the targets
@@ -129,7 +133,7 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
         "parameters": {name: _without_folder(value) for name, value in asdict(cfg).items()},
         "environment": now,
         "wall_time_sec": round(measured.wall_time_sec, 2),
-        "clips_per_sec": round(len(result.labels) / max(measured.wall_time_sec, 1e-9), 1),
+        "clips_per_sec": round(measured.encoded / max(measured.wall_time_sec, 1e-9), 1),
     }
     return write_json(records_dir(cfg) / file_name, record)
 

@@ -20,10 +20,10 @@ from motion_lib.evidence import (
 )
 from motion_lib.inputs import missing_inputs, stop_without
 from motion_lib.methods import DESCRIPTION_KINDS, TABLE_METHODS
-from motion_lib.ratings import ratings_dir, study_cell
+from motion_lib.ratings import ratings_dir, read_likert, read_study, study_cell
 from motion_lib.records import frame_of, read_records, records_dir
 from motion_lib.tables import epoch_table, retrieval_table, temporal_table, write_table
-from motion_lib.verdicts import item_verdicts, number_verdicts
+from motion_lib.verdicts import People, item_verdicts, number_verdicts
 
 
 def collect_records(cfg: RunConfig) -> list[dict]:
@@ -69,6 +69,17 @@ def human_cells(cfg: RunConfig, target: str) -> dict[str, str]:
     return {kind: study_cell(ratings_dir(cfg, f"retrieval-{target}-{kind}")) for kind in DESCRIPTION_KINDS}
 
 
+def people_asked(cfg: RunConfig) -> People:
+    """What people answered here: ratings of any target's descriptions, and the retrieval studies."""
+    rated = max(len(read_likert(ratings_dir(cfg, f"likert-{target}"))) for target in cfg.targets)
+    asked = {
+        (target, kind): read_study(ratings_dir(cfg, f"retrieval-{target}-{kind}"))
+        for target in cfg.targets
+        for kind in DESCRIPTION_KINDS
+    }
+    return People(rated, {cell: result for cell, result in asked.items() if result})
+
+
 def write_all_tables(records: list[dict], cfg: RunConfig) -> dict[str, pd.DataFrame]:
     """Tables 2 to 7, metrics, protocols, claims and verdicts over all seeds, written and returned by name."""
     tables: dict[str, pd.DataFrame] = {}
@@ -88,7 +99,7 @@ def write_all_tables(records: list[dict], cfg: RunConfig) -> dict[str, pd.DataFr
     tables["verdicts"] = claims_with_sentences(verdict_counts(tables["claims"]))
     tables["overfitting"] = overfitting_table(records, cfg.targets)
     tables["numbers"] = number_verdicts(records, cfg)
-    tables["items"] = item_verdicts(tables, cfg)
+    tables["items"] = item_verdicts(tables, cfg, people_asked(cfg))
     for name, table in tables.items():
         write_table(table, cfg, name)
     return tables

@@ -20,11 +20,10 @@ from motion_lib.ratings import (
     NOT_COLLECTED,
     Session,
     comparison_tasks,
-    likert_results,
     likert_tasks,
     ratings_dir,
     read_answers,
-    read_key,
+    read_likert,
     retrieval_tasks,
     votes,
     write_key,
@@ -143,9 +142,7 @@ def rating_session(experiment: Experiment) -> Session:
 
 def likert_table(cfg: RunConfig) -> pd.DataFrame:
     """Table 1: as reported, and as rated here; "not collected" where nobody rated."""
-    folder = ratings_dir(cfg, f"likert-{judged_target(cfg)}")
-    names = {fingerprint: name for fingerprint, (name, _) in read_key(folder).items()}
-    measured = likert_results(read_answers(folder), names)
+    measured = read_likert(ratings_dir(cfg, f"likert-{judged_target(cfg)}"))
     rows = []
     for name, reported in REPORTED_LIKERT.items():
         row = {

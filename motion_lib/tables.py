@@ -8,21 +8,13 @@ import pandas as pd
 
 from motion_lib.config import RunConfig
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, Method
-from motion_lib.paper import REPORTED_RETRIEVAL
+from motion_lib.paper import PAPER_CLASSES, PAPER_DATASET, REPORTED_RETRIEVAL
 from motion_lib.ratings import NOT_COLLECTED
 from motion_lib.statistics import mean_and_sd
 from motion_lib.storage import write_text
 
 NOT_RUN = "not run"
 UNAVAILABLE = "numbers not in the text at hand"  # Tables 4 to 7
-# The data set of the paper that each target stands for.
-PAPER_DATASET = {
-    "miniature-ucf": "ucf101",
-    "miniature-hmdb": "hmdb51",
-    "ucf101": "ucf101",
-    "hmdb51": "hmdb51",
-}
-PAPER_CLASSES = {"ucf101": 101, "hmdb51": 51}
 DATASET_LABEL = {
     "miniature-source": "miniature source",
     "miniature-ucf": "miniature UCF-like",

@@ -87,10 +87,10 @@ def text_controls(
     names, texts = readable(named.class_names), named.texts
     made: dict[str, list[DescriptionSet] | None] = {MOTION: [named]}
     made |= {control: [only.select(named.class_names)] if only else None for control, only in others.items()}
+    plain = _of(named, "class name", names)
+    made["motion description in a template"] = [named.with_template(TEMPLATE)]
+    made["class name"], made["class name in a template"] = [plain], [plain.with_template(TEMPLATE)]
     single: dict[str, Callable[[str, str], str]] = {
-        "motion description in a template": lambda name, text: TEMPLATE.format(text.rstrip(".")),
-        "class name": lambda name, text: name,
-        "class name in a template": lambda name, text: TEMPLATE.format(name),
         "class name and motion": lambda name, text: f"{name}: {text}",
         "nouns only": lambda name, text: only_nouns(text),
         "verbs only": lambda name, text: only_verbs(text),

@@ -6,25 +6,39 @@ another world and are never held against the paper's.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
-from motion_lib.bootstrap import joint_means
-from motion_lib.claims import AGREES, CANNOT_TELL, DIFFERS, NO_GAIN, NOT_RUN
+from motion_lib.claims import AGREES, CANNOT_TELL, DIFFERS, NO_GAIN, NOT_CLAIMED, NOT_RUN
 from motion_lib.config import RunConfig
+from motion_lib.evidence import limits, pooled
 from motion_lib.methods import METHODS, TABLE_METHODS
-from motion_lib.paper import REPORTED_RETRIEVAL
-from motion_lib.ratings import NOT_COLLECTED
-from motion_lib.records import ranks_of
+from motion_lib.paper import REPORTED_LIKERT, REPORTED_RETRIEVAL
+from motion_lib.ratings import NOT_COLLECTED, StudyResult
 from motion_lib.tables import DATASET_LABEL, KIND_LABEL, select
 
+NO_VERDICT = "no verdict"
 _DATA_MISSING = "needs Kinetics-400 and the target's videos, which the miniature stands in for"
 _ROUNDING = 0.005  # the paper prints the percentages of models with two decimals
 _PEOPLE = "needs people"
 
 
+@dataclass(frozen=True)
+class People:
+    """What people were asked here.
+
+    Attributes:
+        rated: attributes of Table 1 that have ratings.
+        studies: {(target, kind): outcome} of the retrieval studies that somebody answered.
+    """
+
+    rated: int = 0
+    studies: Mapping[tuple[str, str], StudyResult] = field(default_factory=dict)
+
+
 def number_verdicts(records: list[dict], cfg: RunConfig) -> pd.DataFrame:
-    """Every number of Tables 2 and 3: reported, measured on the same data, and whether they agree.
+    """Every number of Tables 2 and 3 that is a model's: reported, measured on the same data, and whether they agree.
 
     They agree if the reported percent lies in the 95 % interval over groups of clips of the mean over seeds, widened
     by the reported number's rounding. The reported number is the best of five runs, which a mean is below by nature:
@@ -32,9 +46,9 @@ def number_verdicts(records: list[dict], cfg: RunConfig) -> pd.DataFrame:
     """
     rows = []
     for dataset, methods in REPORTED_RETRIEVAL.items():
-        for row, cells in methods.items():
-            key = next((k for k in TABLE_METHODS if METHODS[k].paper_row == row), None)
-            for kind, percent in cells.items():
+        for key in (key for key in TABLE_METHODS if METHODS[key].paper_row):
+            row = METHODS[key].paper_row
+            for kind, percent in methods[row].items():
                 measured, verdict, reason = _number(records, cfg, dataset, key, kind, percent)
                 rows.append(
                     {
@@ -51,16 +65,16 @@ def number_verdicts(records: list[dict], cfg: RunConfig) -> pd.DataFrame:
 
 
 def _number(
-    records: list[dict], cfg: RunConfig, dataset: str, key: str | None, kind: str, percent: float
+    records: list[dict], cfg: RunConfig, dataset: str, key: str, kind: str, percent: float
 ) -> tuple[str, str, str]:
-    if key is None:
-        return NOT_RUN, NOT_RUN, _PEOPLE
     if dataset not in cfg.targets:
         return NOT_RUN, NOT_RUN, _DATA_MISSING
     cell = select(records, dataset=dataset, method=key, descriptions=kind, epoch=None)
     if not cell:
         return NOT_RUN, NOT_RUN, "no record: run the notebooks 02 and 03 of this profile"
-    low, mean, high = _interval(cell)
+    right, groups = pooled(cell, "groups")
+    low, high = (100 * limit for limit in limits(right, groups))
+    mean = 100 * right.mean()
     verdict = AGREES if low - _ROUNDING <= percent <= high + _ROUNDING else DIFFERS
     lacking = cell[0]["n_expected"] - cell[0]["n_decoded"]
     of = f"{cell[0]['n_decoded']} videos, {lacking} missing or unreadable"
@@ -68,21 +82,14 @@ def _number(
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]", verdict, f"{where}: {of}; mean of {len(cell)} seeds"
 
 
-def _interval(cell: list[dict]) -> tuple[float, float, float]:
-    right = [ranks_of(record) == 0 for record in cell]
-    groups = [record["groups"].split() for record in cell]
-    values = pd.Series([r for of_seed in right for r in of_seed], dtype=float).to_numpy()
-    codes = pd.factorize(pd.Series([g for of_seed in groups for g in of_seed]))[0]
-    means = joint_means(values[:, None], codes)[:, 0]
-    low, high = pd.Series(means).quantile([0.025, 0.975])
-    return 100 * float(low), 100 * float(values.mean()), 100 * float(high)
-
-
-def item_verdicts(tables: Mapping[str, pd.DataFrame], cfg: RunConfig) -> pd.DataFrame:
+def item_verdicts(tables: Mapping[str, pd.DataFrame], cfg: RunConfig, people: People | None = None) -> pd.DataFrame:
     """One row for every table, figure and study of the paper: what it says, what was found here, verdict, reason.
 
-    Args: tables: "claims", "overfitting" and "numbers", as the report makes them.
+    Args:
+        tables: "claims", "overfitting" and "numbers", as the report makes them.
+        people: what was asked of people; None: nothing.
     """
+    people = people or People()
     claims, overfitting = tables["claims"], tables["overfitting"]
     main = ("above_vanilla_clip", "above_class_name_training", "noun_bias")
     numbers, rows = tables["numbers"]["Verdict"], []
@@ -98,13 +105,13 @@ def item_verdicts(tables: Mapping[str, pd.DataFrame], cfg: RunConfig) -> pd.Data
             (f"Table {6 + offset}", "overfitting is negligible beside the gain", *_counted(epochs, label)),
         ]
     rows = [
-        ("Table 1", "ratings of the descriptions", NOT_COLLECTED, NOT_RUN, _PEOPLE),
+        ("Table 1", "ratings of the descriptions", *_rated(people)),
         *sorted(rows, key=lambda row: row[0]),
         ("Tables 2 and 3, numbers", f"{len(numbers)} percentages", *_counted(numbers, "the paper's data")),
-        ("Tables 2 and 3, people", "98 and 98 %, 97.5 and 96 %", NOT_COLLECTED, NOT_RUN, _PEOPLE),
+        ("Tables 2 and 3, people", "98 and 98 %, 97.5 and 96 %", *_studied(people)),
     ]
     rows += [
-        (name, what, "made here", "no verdict", "an illustration: there is no number to compare")
+        (name, what, "made here", NO_VERDICT, "an illustration: there is no number to compare")
         for name, what in (
             ("Figure 1", "a caption beside a motion description"),
             ("Figure 2", "prompt, description, masked description"),
@@ -112,13 +119,46 @@ def item_verdicts(tables: Mapping[str, pd.DataFrame], cfg: RunConfig) -> pd.Data
         )
     ]
     own_texts = "counted by the same rule, but of this project's sentences" if cfg.profile == "miniature" else "counted"
-    rows.append(("Appendix D.2", "words and verbs per description", "table of 01_generation", "no verdict", own_texts))
+    rows.append(("Appendix D.2", "words and verbs per description", "table of 01_generation", NO_VERDICT, own_texts))
     columns = ["Item of the paper", "What it says", "Found here", "Verdict", "Reason"]
     return pd.DataFrame(rows, columns=columns)
 
 
+def _rated(people: People) -> tuple[str, str, str]:
+    """Found, verdict and reason of Table 1."""
+    if not people.rated:
+        return NOT_COLLECTED, NOT_RUN, _PEOPLE
+    return f"{people.rated} of {len(REPORTED_LIKERT)} attributes rated", NO_VERDICT, "by other people: see table1"
+
+
+def _studied(people: People) -> tuple[str, str, str]:
+    """Found, verdict and reason of the human row: does the reported percent, rounded as printed, lie in Wilson's
+    interval of what people got right on the same data?"""
+    if not people.studies:
+        return NOT_COLLECTED, NOT_RUN, _PEOPLE
+    found, within = [], []
+    for (target, kind), result in people.studies.items():
+        found.append(f"{DATASET_LABEL[target]}, {KIND_LABEL[kind]}: {result.describe()}")
+        if target in REPORTED_RETRIEVAL:
+            percent = REPORTED_RETRIEVAL[target]["Human"][kind]
+            rounding = 0.5 if percent == int(percent) else 0.05
+            low, high = (100 * value for value in result.accuracy[1:])
+            within.append(low - rounding <= percent <= high + rounding)
+    if not within:
+        return "; ".join(found), NO_VERDICT, "of the miniature, which the paper's people did not see"
+    asked = f"{len(within)} of 4 numbers asked again"
+    if not all(within):
+        return "; ".join(found), DIFFERS, asked
+    return "; ".join(found), AGREES if len(within) == 4 else CANNOT_TELL, asked
+
+
 def _counted(verdicts: pd.Series, where: str) -> tuple[str, str, str]:
-    """Found, verdict and reason of some comparisons: they agree if all were run and do, and differ if one does."""
+    """Found, verdict and reason of some comparisons: they agree if all were run and do, and differ if one does.
+
+    What the paper does not claim is left out, and said so.
+    """
+    unclaimed = int((verdicts == NOT_CLAIMED).sum())
+    verdicts = verdicts[verdicts != NOT_CLAIMED]
     counts = verdicts.value_counts()
     ran = len(verdicts) - counts.get(NOT_RUN, 0)
     if not ran:
@@ -134,4 +174,6 @@ def _counted(verdicts: pd.Series, where: str) -> tuple[str, str, str]:
         reason += f"; the intervals of {counts[CANNOT_TELL]} leave it open"
     if counts.get(NO_GAIN, 0):
         reason += f"; in {counts[NO_GAIN]} the gain itself is not above zero"
+    if unclaimed:
+        reason += f"; left out: {unclaimed} that the paper's own numbers contradict"
     return found, verdict, reason

@@ -43,7 +43,7 @@ def put(cfg, method="motion", kind="object", sixths=3, dataset=UCF, seed=0, epoc
     weights = Weights(get_method(method).weights, "clip.pt", "b" * 64, trained)
     found = {} if epoch is not None else protocol_results(measured, LISTS, 50)
     about = Measurement(
-        get_method(method), dataset, kind, epoch, measured, texts, 2.0, weights, "world-0",
+        get_method(method), dataset, kind, epoch, measured, texts, 2.0, len(measured.labels), weights, "world-0",
         class_names=NAMES, protocols=found,
     )  # fmt: skip
     return write_record(RunConfig.load(cfg.profile, **seeded(cfg, seed)), about, Preprocess())

@@ -9,9 +9,18 @@ import tiny
 import torch
 import torch.nn.functional as F
 
+from motion_lib import evaluation
 from motion_lib.datasets import VideoDataset, VideoItem
 from motion_lib.descriptions import DescriptionSet
-from motion_lib.evaluation import RetrievalResult, VideoFeatures, encode_videos, evaluate, score, score_all
+from motion_lib.evaluation import (
+    RetrievalResult,
+    VideoFeatures,
+    encode_videos,
+    evaluate,
+    score,
+    score_all,
+    similarities,
+)
 from motion_lib.frames import open_clips
 from motion_lib.models import VideoTextModel
 from motion_lib.preprocessing import Preprocess
@@ -169,6 +178,18 @@ def test_batches_do_not_matter(scenes, batch_size):
     model = tiny.classifier().eval()
     whole, parts = (encode_videos(model, scenes, size).features for size in (6, batch_size))
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_features_are_compared_in_pieces(scenes, monkeypatch):
+    model = tiny.classifier().eval()
+    features = encode_videos(model, scenes).features
+    whole = similarities(model, features, SCENES.texts)
+    monkeypatch.setattr(evaluation, "_COMPARED_AT_ONCE", 4)
+    asked = []
+    compare = model.similarity
+    monkeypatch.setattr(model, "similarity", lambda video, text: asked.append(len(video)) or compare(video, text))
+    torch.testing.assert_close(similarities(model, features, SCENES.texts), whole, rtol=1e-5, atol=1e-5)
+    assert asked == [4, 2]
 
 
 def test_stored_frames_do_not_matter(scenes, tmp_path):

@@ -208,6 +208,12 @@ def test_the_papers_profile_runs_where_its_inputs_are(paper):
     for (target, _), found in results.items():
         assert list(found.video_ids) == [item.video_id for item in paper.dataset(target, "test").items]
     assert len(paper.dataset("hmdb51", "test")) < len(paper.dataset("hmdb51", "all"))
+    # Validated after the last epoch and measured from one encoding pass over all videos, whose speed is recorded.
+    encoded = {path.name.rpartition("-")[0] for path in (paper.cfg.results_dir / "runs" / "features").iterdir()}
+    assert encoded == {"ucf101-all", "hmdb51-all", "kinetics400-val"}
+    for record in read_records(paper.cfg):
+        everything = len(paper.dataset(record["dataset"], "all"))
+        assert record["clips_per_sec"] * record["wall_time_sec"] == pytest.approx(everything, rel=0.1)
     assert {record["paper_item"] for record in read_records(paper.cfg)} == {"Table 2", "Table 3"}
     for path in records_dir(paper.cfg).glob("*.json"):
         assert str(paper.cfg.data_root.parent) not in path.read_text()

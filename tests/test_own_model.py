@@ -8,6 +8,7 @@ import torch
 
 from motion_lib import Experiment, evaluate_own_model
 from motion_lib.config import REPOSITORY
+from motion_lib.datasets import TooManyMissing
 from motion_lib.notebook_output import LineLog, ProgressLog
 from motion_lib.notebook_run import execute
 from motion_lib.preprocessing import Preprocess
@@ -59,6 +60,19 @@ def test_the_videos_of_the_records_are_counted(paper):
     assert [float(text.split()[0]) for text in table["Top-1"]] == pytest.approx(shown, abs=1.0)
     assert np.abs([float(text.split()[0]) for text in table["Less Our method, points"]]).max() <= 1.0
     assert (table["Full set"] != [text.split()[0] for text in table["Top-1"]]).any()
+
+
+@pytest.mark.slow
+def test_unreadable_videos_are_counted_once_and_where_they_belong(paper):
+    """One of HMDB-51's that is not in the test list: it lacks in the full set, and in that alone."""
+    everything = paper.dataset("hmdb51", "all")
+    tested = {item.video_id for item in paper.dataset("hmdb51", "test").items}
+    next(item for item in everything.items if item.video_id not in tested).path.write_bytes(b"not a video")
+    share = 1 / (len(everything) + 0.5)  # above one of all; below one of all but that one
+    with pytest.raises(TooManyMissing, match="1 cannot be read"):
+        evaluate_own_model(Constant(), Experiment(replace(paper.cfg, max_missing=share)))
+    table = evaluate_own_model(Constant(), Experiment(replace(paper.cfg, max_missing=0.9), models=False))
+    assert set(table["Unreadable"]) == {"0"}
 
 
 @pytest.mark.slow

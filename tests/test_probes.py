@@ -11,7 +11,7 @@ from motion_lib import pair_probing, probe_subject, probing
 from motion_lib.config import RunConfig
 from motion_lib.experiment import Experiment
 from motion_lib.methods import get_method
-from motion_lib.pair_probing import REVERSED_PAIRS, probe_order
+from motion_lib.pair_probing import probe_order
 from motion_lib.preprocessing import Preprocess
 from motion_lib.probe_numbers import probe_numbers
 from motion_lib.probe_overview import pairs_figure, probe_figure, write_probe_tables
@@ -29,10 +29,15 @@ from motion_lib.probe_tables import (
     rival_table,
     taught_table,
     text_control_table,
+    text_gap_table,
 )
 from motion_lib.probes import (
+    NEAREST,
     ORDER,
     PAIRS,
+    PROBED_METHODS,
+    RANDOM,
+    REVERSED_PAIRS,
     TEXT,
     VIDEO,
     Condition,
@@ -42,7 +47,7 @@ from motion_lib.probes import (
     read_probes,
     write_probe,
 )
-from motion_lib.probing import NEAREST, PROBED_METHODS, RANDOM, run_probes
+from motion_lib.probing import run_probes
 from motion_lib.records import Weights, read_records
 from motion_lib.tables import NOT_RUN
 from motion_lib.text_controls import MOTION
@@ -80,15 +85,16 @@ def read(cfg) -> list[dict]:
 
 
 def texts(sixths: int) -> list[Condition]:
-    controls = [Condition(name, right(sixths - n % 2), 1 / CLASSES) for n, name in enumerate(TEXT_CONTROLS)]
+    more = {"distinct_texts": CLASSES - 1}
+    controls = [Condition(name, right(sixths - n % 2), 1 / CLASSES, more=more) for n, name in enumerate(TEXT_CONTROLS)]
     rivals = [Condition(NEAREST, right(4), 1 / 6), *(Condition(RANDOM, right(5), 1 / 6, draw=d) for d in (0, 1))]
     return controls + rivals
 
 
 def videos(sixths: int, counts=(1, 8, 16)) -> list[Condition]:
-    more = {"other_first_answer": 0.25, "largest_change_of_a_logit": 0.5}
-    kinds = ("object", "masked")
-    orders = [Condition(n, right(sixths), 1 / CLASSES, kind, 0, 8, more) for n in ORDERS for kind in kinds]
+    kinds = {"object": 0.25, "masked": 0.125}
+    more = {kind: {"other_first_answer": s, "largest_change_of_a_logit": s * 2} for kind, s in kinds.items()}
+    orders = [Condition(n, right(sixths), 1 / CLASSES, kind, 0, 8, more[kind]) for n in ORDERS for kind in kinds]
     numbers = [Condition(SPREAD, right(1 + (c == 8)), 1 / CLASSES, k, 0, c, more) for c in counts for k in kinds]
     return orders + numbers
 
@@ -128,7 +134,7 @@ def test_a_probe_comes_back_as_it_was_measured(cfg):
     cell = cell_of(read(cfg), name=MOTION)
     np.testing.assert_array_equal(cell["right"], right(4))
     np.testing.assert_array_equal(cell["clusters"], LABELS)
-    assert (cell["chance"], cell["seeds"]) == (1 / CLASSES, 1)
+    assert (cell["chance"], cell["seeds"]) == (1 / CLASSES, (0,))
 
 
 def test_draws_are_averaged_and_seeds_put_together(cfg):
@@ -138,7 +144,7 @@ def test_draws_are_averaged_and_seeds_put_together(cfg):
         put(cfg, TEXT, "motion", UCF, draws, seed)
     cell = cell_of(read(cfg), name="words shuffled")
     assert len(cell["right"]) == 2 * len(LABELS)
-    assert cell["by_seed"] == pytest.approx([2 / 6 * 2 / 3, 2 / 3])
+    assert cell["right"].reshape(2, -1).mean(axis=1) == pytest.approx([2 / 6 * 2 / 3, 2 / 3])
     assert cell_of(read(cfg), name="nothing of the kind") is None
 
 
@@ -227,11 +233,20 @@ def test_tables_hold_every_method_and_condition(cfg):
     assert list(table.index) == list(TEXT_CONTROLS)
     assert table.loc[MOTION, "Vanilla CLIP"] == "33.3"
     assert table.loc[TEXT_CONTROLS[1], "Our method, against its motion descriptions"] == "-16.7 [-16.7, -16.7]"
+    assert set(table["Distinct texts"]) == {"7"}
+    gaps = text_gap_table(probes, UCF).set_index("Text")
+    assert gaps.loc[MOTION, "less Vanilla CLIP"] == "+16.7 [+16.7, +16.7]"  # 3 of 6 clips of each class against 2
+    assert "less Our method" not in gaps
     rivals = rival_table(probes, (UCF, HMDB))
     assert set(rivals["Nearest less random, points"]) == {"-16.7 [-16.7, -16.7]"}
     counts = frame_count_table(probes, UCF).set_index("Method")
     assert counts.loc["Our method", ["1 frame", "8 frames"]].tolist() == ["16.7", "33.3"]
     assert counts.loc["X-CLIP", ["1 frame", "8 frames"]].tolist() == ["built in", "33.3"]
+    one_frame = counts["1 frame less the own number, points"]
+    assert one_frame["Our method"] == "-16.7 [-16.7, -16.7]"
+    assert one_frame["X-CLIP"] == NOT_RUN
+    changes = order_control_table(probes, UCF).iloc[0, -3:].tolist()
+    assert changes == ["25.00", "12.50", "5.0e-01"]  # of named and of masked descriptions
     assert len(order_control_table(probes, UCF)) == len(PROBED_METHODS) * len(ORDERS)
     assert pair_table(probes).set_index("Method").loc["Our method", f"{PAIR_LABEL['object']}, whole pairs"] == "20.0"
     directions = taught_table(probes)
@@ -246,11 +261,13 @@ def test_what_was_not_run_says_so(cfg):
     assert table.loc["verbs only", "Our method"] == table.loc[MOTION, "Vanilla CLIP"] == NOT_RUN
     assert set(taught_table(probes)["Right direction, %"]) == {NOT_RUN}
     assert set(rival_table(probes, (UCF,))["Nearest less random, points"]) == {NOT_RUN}
-    assert set(order_control_table(probes, UCF).iloc[:, -2:].to_numpy().ravel()) == {NOT_RUN}
-    assert set(frame_count_table(probes, UCF).columns) == {"Method", "Head"}
+    assert set(order_control_table(probes, UCF).iloc[:, -3:].to_numpy().ravel()) == {NOT_RUN}
+    assert list(frame_count_table(probes, UCF).columns[:2]) == ["Method", "Head"]
+    assert set(frame_count_table(probes, UCF).iloc[:, -1]) == {NOT_RUN}
     assert set(frame_count_table(put_videos_of_ours(cfg), UCF).set_index("Method").loc["Text4Vis", "1 frame":]) == {
         NOT_RUN
     }
+    assert set(text_gap_table(probes, UCF).iloc[:, 1]) == {NOT_RUN}
     assert pair_table(probes).iloc[0, 1] == NOT_RUN
 
 
@@ -264,6 +281,29 @@ def test_numbers_have_a_row_for_every_condition(cfg):
     assert (numbers["low"] <= numbers["percent"] + 1e-9).all()
     assert (numbers["percent"] <= numbers["high"] + 1e-9).all()
     assert not numbers.duplicated(["family", "dataset", "method", "condition", "kind", "frames", "of"]).any()
+
+
+def test_gaps_are_over_the_seeds_that_both_were_run_with(cfg):
+    for seed, ours in enumerate((4, 2)):
+        put(cfg, TEXT, "motion", UCF, texts(ours), seed)
+    put(cfg, TEXT, "clip", UCF, texts(1), 0)
+    gap = text_gap_table(read(cfg), UCF).set_index("Text").loc[MOTION, "less Vanilla CLIP"]
+    assert gap == "+50.0 [+50.0, +50.0]"
+    cells = [cell_of(family(read(cfg), TEXT, key), name=MOTION) for key in ("motion", "clip")]
+    with pytest.raises(ValueError, match=r"seeds \(0, 1\) and \(0,\): not the same clips and seeds"):
+        interval_of(*cells)
+
+
+def test_panels_without_probes_say_not_run(cfg):
+    """In the profile paper there are no minimal pairs; before 06_motion_probes there is nothing."""
+    figure, numbers = probe_figure([], cfg)
+    assert len(numbers) == 0
+    assert [[text.get_text() for text in ax.texts] for ax in figure.get_axes()] == [[NOT_RUN]] * 6
+    assert layout_faults(figure) == []
+    put_videos_of_ours(cfg)
+    figure = probe_figure(read(cfg), cfg)[0]
+    said = [[text.get_text() for text in ax.texts] for ax in figure.get_axes()]
+    assert said == [[NOT_RUN], [NOT_RUN], [], [NOT_RUN], [], [NOT_RUN]]
 
 
 def test_the_panel_is_legible(cfg):

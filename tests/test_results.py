@@ -644,6 +644,19 @@ def test_released_checkpoints_are_asked_for_unless_the_baselines_are_retrained(p
     assert retrained == [item for item in missing_inputs(paper) if item not in lacking]
 
 
+def test_a_model_of_ones_own_needs_the_targets_and_the_texts_alone(paper):
+    everything, without = missing_inputs(paper), missing_inputs(paper, models=False)
+    assert set(without) < set(everything)
+    kinds = [re.sub(r", expected.*", "", item) for item in without]
+    assert kinds == [
+        "ucf101: official lists", "ucf101: videos", "hmdb51: official lists", "hmdb51: videos",
+        "kinetics400: object motion descriptions",
+        *(f"{name}: {kind} motion descriptions" for name in ("ucf101", "hmdb51") for kind in ("object", "masked")),
+    ]  # fmt: skip
+    with pytest.raises(MissingInputs, match=f"lacks {len(without)} inputs"):
+        Experiment(paper, models=False)
+
+
 def test_an_unknown_data_set_is_named(paper):
     with pytest.raises(ValueError, match="no such data set 'ucf'; known are kinetics400, ucf101, hmdb51"):
         missing_inputs(RunConfig.load("paper", targets=["ucf"]))

@@ -75,7 +75,8 @@ def video_path(dataset: DatasetSpec, which: MotionClass, clip: int) -> tuple[Pat
         entry = f"{cls}/v_{cls}_g{clip // 2 + 1:02d}_c{clip % 2 + 1:02d}.mp4"
         return Path("ucf101/UCF-101") / entry, entry
     cls = which.name.replace(" ", "_")
-    name = f"film{clip // 2:02d}_{cls}_f_cm_np1_fr_med_{clip % 2}.mp4"
+    # Every class has its films to itself, as its places and persons are drawn for it alone.
+    name = f"film{which.index:02d}{clip // 2:02d}_{cls}_f_cm_np1_fr_med_{clip % 2}.mp4"
     return Path("hmdb51/videos") / cls / name, name
 
 

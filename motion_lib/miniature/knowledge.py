@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from motion_lib.evaluation import VideoFeatures
+from motion_lib.evaluation import VideoFeatures, similarities
 from motion_lib.miniature import drawing, motions, sentences
 from motion_lib.miniature.build import video_path
 from motion_lib.miniature.world import ClipSpec, DatasetSpec, draw_clip
@@ -52,8 +52,7 @@ def zero_shot_knowledge(
     for aspect, (values, prompts) in _prompts().items():
         field = {"object": "item", "arm motion": "arm", "body motion": "body"}.get(aspect, aspect)
         truth = torch.tensor([values.index(getattr(clip, field)) for clip in clips])
-        with torch.inference_mode():
-            logits = model.similarity(videos.features, model.encode_text(prompts)).cpu()
+        logits = similarities(model, videos.features, prompts)
         right = 100 * (logits.argmax(dim=1) == truth).float().mean().item()
         rows.append(
             {
