@@ -2,25 +2,15 @@
 
 import json
 import os
-import platform
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
 from motion_lib.config import REPOSITORY
+from motion_lib.records import processor
 from motion_lib.storage import write_json
 
 _PACKAGES = ("torch", "numpy", "decord", "av", "simplejpeg")
-
-
-def processor() -> str:
-    """The processor's model, as Linux names it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 def write_result(name: str, result: dict) -> str:

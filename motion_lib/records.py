@@ -10,6 +10,7 @@ import resource
 import subprocess
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -159,10 +160,23 @@ def environment(cfg: RunConfig) -> dict:
 
 
 def device_name(cfg: RunConfig) -> str:
-    """What a configuration computes on, as "cuda (name)" or "cpu (name)"."""
+    """What a configuration computes on, as "cuda (name)" or "cpu (model, instructions)".
+
+    Processors round differently, and training amplifies that: the same seed gives other numbers on another model.
+    """
     device = cfg.torch_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return f"{device.type} ({name})"
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"{device.type} ({processor()}, {torch.backends.cpu.get_cpu_capability()})"
+
+
+@cache
+def processor() -> str:
+    """The processor's model, as Linux names it; its architecture elsewhere."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())
 
 
 def _version(package: str) -> str:

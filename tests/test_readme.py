@@ -26,6 +26,20 @@ def test_tables_are_those_of_the_committed_results(name):
     assert block(name).strip() == shown.stdout.strip()
 
 
+INTERVALS = sorted(set(re.findall(r"[-+]?\d+\.\d \[[-+]?\d+\.\d, [-+]?\d+\.\d\]", README)))
+
+
+def test_intervals_in_sentences_are_those_of_the_committed_tables():
+    """A number with its interval is copied as the table prints it, sign included."""
+    asked = ["git", "grep", "-h", "", "HEAD", "--", "results/miniature/tables/*.csv"]
+    shown = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    if shown.returncode:
+        pytest.skip(f"no commit to compare with: {shown.stderr.strip()}")
+    known = shown.stdout.replace(',"[', " [")  # where estimate and interval are columns of their own
+    assert len(INTERVALS) > 20
+    assert [text for text in INTERVALS if not re.search(rf"(?<![\d.+-]){re.escape(text)}", known)] == []
+
+
 def test_first_screen_shows_the_two_commands():
     head = "\n".join(README.splitlines()[:25])
     assert "make reproduce" in head
