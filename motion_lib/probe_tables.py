@@ -91,16 +91,19 @@ def _percent(cell: dict | None) -> str:
 
 
 # ------------------------------------------------------------------ texts
+_OWN_TEXTS = "Classes with a text of their own"
+
+
 def text_control_table(probes: list[dict], dataset: str) -> pd.DataFrame:
     """Top-1 percent of every method with every text, mean over seeds and draws; for ours the gap with its interval.
 
-    Classes with one and the same text cannot be told apart: of so few distinct texts no more can be right.
+    Classes with one and the same text cannot be told apart, so only those with a text of their own can be right.
     """
     rows = []
     ours = family(probes, TEXT, "motion", dataset)
     usual = cell_of(ours, name=MOTION)
     for control in TEXT_CONTROLS:
-        row = {"Text": control, "Distinct texts": _distinct(ours, control)}
+        row = {"Text": control, _OWN_TEXTS: _own_texts(ours, control)}
         for key in PROBED_METHODS:
             row[METHODS[key].label] = _percent(cell_of(family(probes, TEXT, key, dataset), name=control))
         cell = cell_of(ours, name=control)
@@ -111,8 +114,8 @@ def text_control_table(probes: list[dict], dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _distinct(of_method: list[dict], control: str) -> str:
-    counts = {c["distinct_texts"] for p in of_method for c in p["conditions"] if c["name"] == control}
+def _own_texts(of_method: list[dict], control: str) -> str:
+    counts = {c["own_texts"] for p in of_method for c in p["conditions"] if c["name"] == control}
     return " to ".join(str(count) for count in sorted({min(counts), max(counts)})) if counts else NOT_RUN
 
 

@@ -16,7 +16,7 @@ from motion_lib.methods import TABLE_METHODS, Method
 from motion_lib.records import Weights, environment
 from motion_lib.storage import content_hash, write_json
 
-SCHEMA = 3  # 2: clips that were not shown, clusters of a condition; 3: how many texts are distinct
+SCHEMA = 3  # 2: clips that were not shown, clusters of a condition; 3: how many classes have a text of their own
 TEXT, VIDEO, PAIRS, ORDER = "text", "video", "pairs", "order"
 PROBED_METHODS = (*TABLE_METHODS, "motion_temporal")
 RIVALS = 5  # hard negatives of each description

@@ -22,7 +22,7 @@ from motion_lib.models import PrototypeClassifier
 from motion_lib.pair_probing import probe_pairs
 from motion_lib.probe_subject import Subject, text_prototypes
 from motion_lib.probes import NEAREST, RANDOM, RIVALS, TEXT, VIDEO, Condition, Outcome, frames_label
-from motion_lib.text_controls import nearest_texts, random_rivals, right_among
+from motion_lib.text_controls import nearest_texts, num_own_texts, random_rivals, right_among
 from motion_lib.video_controls import (
     REVERSED,
     SHUFFLED,
@@ -74,11 +74,9 @@ def _text_conditions(
 ) -> list[Condition]:
     flat = [(name, draw, only) for name, found in sets.items() for draw, only in enumerate(found)]
     results = score_all(model, videos, [only for _, _, only in flat])
-    # Classes with one and the same text tie, and a tie is wrong: so few texts, so many classes can be told at most.
+    # Classes with one and the same text tie, and a tie is wrong: only those with a text of their own can be right.
     return [
-        Condition(
-            name, result.correct, 1 / result.scores.shape[1], draw=draw, more={"distinct_texts": len(set(only.texts))}
-        )
+        Condition(name, result.correct, 1 / result.scores.shape[1], draw=draw, more={"own_texts": num_own_texts(only)})
         for (name, draw, only), result in zip(flat, results, strict=True)
     ]
 

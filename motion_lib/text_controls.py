@@ -6,6 +6,7 @@ that keep one part of speech are as good as that tagger.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -105,6 +106,12 @@ def text_controls(
 def _of(descriptions: DescriptionSet, control: str, texts: Sequence[str]) -> DescriptionSet:
     source = f"{descriptions.source}, {control}"
     return DescriptionSet(f"{descriptions.name}, {control}", descriptions.class_names, tuple(texts), source)
+
+
+def num_own_texts(descriptions: DescriptionSet) -> int:
+    """Classes whose text no other class has: the only ones that can be told, where a tie is wrong."""
+    counts = Counter(descriptions.texts)
+    return sum(counts[text] == 1 for text in descriptions.texts)
 
 
 def nearest_texts(text_features: np.ndarray, count: int) -> np.ndarray:

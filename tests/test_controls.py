@@ -12,7 +12,7 @@ from motion_lib.frames import Clips
 from motion_lib.heads import MeanPooling
 from motion_lib.models import PrototypeClassifier
 from motion_lib.preprocessing import normalise
-from motion_lib.text_controls import MOTION, nearest_texts, random_rivals, right_among, words_of
+from motion_lib.text_controls import MOTION, nearest_texts, num_own_texts, random_rivals, right_among, words_of
 from motion_lib.video import VideoReadError, sample_indices
 from motion_lib.video_controls import (
     FILMED,
@@ -108,6 +108,11 @@ def test_class_names_become_words():
         "brush hair",
         "yo yo",
     ]
+
+
+def test_classes_that_share_a_text_have_none_of_their_own():
+    shared = DescriptionSet("s", ("a", "b", "c", "d"), ("jump.", "sit.", "jump.", "run."))
+    assert num_own_texts(shared) == 2
 
 
 def test_nearest_texts_by_hand():

@@ -85,7 +85,7 @@ def read(cfg) -> list[dict]:
 
 
 def texts(sixths: int) -> list[Condition]:
-    more = {"distinct_texts": CLASSES - 1}
+    more = {"own_texts": CLASSES - 1}
     controls = [Condition(name, right(sixths - n % 2), 1 / CLASSES, more=more) for n, name in enumerate(TEXT_CONTROLS)]
     rivals = [Condition(NEAREST, right(4), 1 / 6), *(Condition(RANDOM, right(5), 1 / 6, draw=d) for d in (0, 1))]
     return controls + rivals
@@ -233,7 +233,7 @@ def test_tables_hold_every_method_and_condition(cfg):
     assert list(table.index) == list(TEXT_CONTROLS)
     assert table.loc[MOTION, "Vanilla CLIP"] == "33.3"
     assert table.loc[TEXT_CONTROLS[1], "Our method, against its motion descriptions"] == "-16.7 [-16.7, -16.7]"
-    assert set(table["Distinct texts"]) == {"7"}
+    assert set(table["Classes with a text of their own"]) == {"7"}
     gaps = text_gap_table(probes, UCF).set_index("Text")
     assert gaps.loc[MOTION, "less Vanilla CLIP"] == "+16.7 [+16.7, +16.7]"  # 3 of 6 clips of each class against 2
     assert "less Our method" not in gaps
