@@ -1,0 +1,80 @@
+"""The miniature's results in the working tree beside those that another commit holds.
+
+    python -m benchmarks.processors 1afa089 "AMD EPYC"
+
+Processors round differently, and pretraining amplifies it: the same code and seeds give another backbone, whose
+training seeds then differ as well. What changes with it is what three training seeds on one backbone cannot show.
+Writes results/processors.md.
+"""
+
+import argparse
+import json
+import subprocess
+
+import pandas as pd
+
+from motion_lib.claims import claims_table
+from motion_lib.config import REPOSITORY, RunConfig
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
+from motion_lib.records import read_records
+from motion_lib.storage import write_text
+from motion_lib.tables import DATASET_LABEL, KIND_LABEL, markdown, measured_cell, select
+
+_RECORDS = "results/miniature/records"
+
+
+def records_of(commit: str, cfg: RunConfig) -> list[dict]:
+    """The records of this experiment that a commit holds."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    paths = [path for path in git("ls-tree", "-r", "--name-only", commit, _RECORDS).split() if path.endswith(".json")]
+    found = [json.loads(git("show", f"{commit}:{path}")) for path in paths]
+    return [record for record in found if record["experiment"] == cfg.experiment_id]
+
+
+def cells(records: list[dict], targets: tuple[str, ...]) -> dict[tuple[str, str, str], str]:
+    """{(target, method, kind): top-1 percent as tables print it}."""
+    final = select(records, epoch=None)
+    return {
+        (DATASET_LABEL[target], METHODS[key].label, KIND_LABEL[kind]): measured_cell(
+            select(final, dataset=target, method=key, descriptions=kind)
+        )
+        for target in targets
+        for key in TABLE_METHODS
+        for kind in DESCRIPTION_KINDS
+    }
+
+
+def main() -> None:
+    """Compare and write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("commit", help="whose results/miniature/records are the other side")
+    parser.add_argument("processor", help="what they were made on")
+    args, cfg = parser.parse_args(), RunConfig.load("miniature")
+    here = read_records(cfg)
+    device = here[0]["environment"]["device"]
+    sides = {f"{args.processor} (commit {args.commit})": records_of(args.commit, cfg), device: here}
+    accuracies = {name: cells(records, cfg.targets) for name, records in sides.items()}
+    rows = [
+        {"Target": target, "Method": method, "Descriptions": kind}
+        | {name: found[target, method, kind] for name, found in accuracies.items()}
+        for target, method, kind in next(iter(accuracies.values()))
+    ]
+    claims = {name: claims_table(records, cfg.targets) for name, records in sides.items()}
+    gaps = pd.concat(
+        [table["Gap, points"] + " " + table["95 % CI"] + ": " + table["Verdict"] for table in claims.values()],
+        axis=1,
+        keys=list(claims),
+    )
+    gaps.insert(0, "Comparison", next(iter(claims.values()))["Comparison"])
+    gaps.insert(0, "Target", next(iter(claims.values()))["Target"])
+    text = f"# The same code and seeds on two processors\n\n{__doc__.split(chr(10) * 2)[2].replace(chr(10), ' ')}\n\n"
+    text += f"{markdown(pd.DataFrame(rows))}\n{markdown(gaps)}"
+    print(write_text(REPOSITORY / "results" / "processors.md", text).name)
+
+
+if __name__ == "__main__":
+    main()
