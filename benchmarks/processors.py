@@ -23,8 +23,9 @@ from motion_lib.tables import DATASET_LABEL, KIND_LABEL, markdown, measured_cell
 _RECORDS = "results/miniature/records"
 _INTRODUCTION = """# The same code and seeds on two processors
 
-Top-1 percent in the miniature, mean ± sd over three training seeds, and the paper's claims. Processors round
-differently, and pretraining amplifies it: each processor has a backbone of its own, which its training seeds share.
+Top-1 percent in the miniature, mean ± sd over three training seeds, and the paper's claims. What pretrains the
+backbone and trains the methods is the same code on both sides, by its hash. Processors round differently, and
+pretraining amplifies it: each has a backbone of its own, which its training seeds share.
 """
 
 
@@ -53,15 +54,25 @@ def cells(records: list[dict], targets: tuple[str, ...]) -> dict[tuple[str, str,
     }
 
 
+def _made_on(records: list[dict]) -> str:
+    """Device and commit of the records. Raises: ValueError unless all were made at one commit on one device."""
+    made = {(record["environment"]["device"], record["environment"]["commit"]) for record in records}
+    if len(made) != 1:
+        raise ValueError(f"records of {len(made)} devices or commits, expected 1: run motion_lib.reproduce again.")
+    device, commit = made.pop()
+    return f"{device}, code of commit {commit[:7]}"
+
+
 def main() -> None:
     """Compare and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("commit", help="whose results/miniature/records are the other side")
     parser.add_argument("processor", help="what they were made on")
     args, cfg = parser.parse_args(), RunConfig.load("miniature")
-    here = read_records(cfg)
-    device = here[0]["environment"]["device"]
-    sides = {f"{args.processor}, records of commit {args.commit}": records_of(args.commit, cfg), device: here}
+    sides = {
+        f"{args.processor}, records of commit {args.commit}": records_of(args.commit, cfg),
+        _made_on(read_records(cfg)): read_records(cfg),
+    }
     accuracies = {name: cells(records, cfg.targets) for name, records in sides.items()}
     rows = [
         {"Target": target, "Method": method, "Descriptions": kind}

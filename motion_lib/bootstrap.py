@@ -11,6 +11,7 @@ from scipy import stats
 
 from motion_lib.statistics import Interval, as_bool, check_open_unit, paired_difference
 
+FINE = 100_000  # resamples of gaps, whose limits decide verdicts: limits move by less than 0.1 points then
 _COUNTS_AT_ONCE = 2**20  # entries of the counts matrix drawn at a time: 8 MiB
 
 

@@ -173,11 +173,11 @@ def encode_videos(
 
 
 def similarities(model: VideoTextModel, features: Tensor, texts: Sequence[str]) -> Tensor:
-    """(N, ...) features on the CPU and K texts -> (N, K) float32 logits on the CPU, compared on the model's device."""
-    device = getattr(model, "device", "cpu")
+    """(N, ...) features on the CPU and K texts -> (N, K) float32 logits on the CPU, compared where the model has its
+    text features."""
     with torch.inference_mode():
-        encoded = model.encode_text(texts)
-        parts = features.split(_COMPARED_AT_ONCE)
+        encoded, parts = model.encode_text(texts), features.split(_COMPARED_AT_ONCE)
+        device = getattr(encoded, "device", "cpu")
         return torch.cat([model.similarity(part.to(device), encoded).float().cpu() for part in parts])
 
 

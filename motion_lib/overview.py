@@ -176,10 +176,7 @@ def first_results(
     for key, cells in results.items():
         row = {"Method": METHODS[key].label}
         for (target, kind), result in cells.items():
-            low, high = result.interval(resamples)[1:]
-            row[f"{DATASET_LABEL[target]}, {KIND_LABEL[kind]}"] = (
-                f"{100 * result.accuracy():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-            )
+            row[f"{DATASET_LABEL[target]}, {KIND_LABEL[kind]}"] = result.interval(resamples).in_percent()
         rows.append(row)
     chance = {f"{DATASET_LABEL[t]}, {KIND_LABEL[k]}": f"{100 / r.scores.shape[1]:.1f}" for (t, k), r in cells.items()}
     return pd.DataFrame([*rows, {"Method": "chance", **chance}])

@@ -43,7 +43,7 @@ def evaluate_own_model(model: VideoTextModel, data: ExperimentData, against: str
         counted = np.isin([item.video_id for item in videos.dataset.items], listed)
         for kind, everything in zip(DESCRIPTION_KINDS, score_all(model, videos, sets), strict=True):
             cell = select(records, dataset=target, method=against, descriptions=kind, epoch=None)
-            result = replace(everything.among(counted), failed=part.failed)
+            result = replace(everything.among(counted), failed=part.failed, missing=part.dataset.missing)
             found = protocol_results(everything, data.protocol_lists(target, kind), cfg.bootstrap_resamples)
             row = {"Target": DATASET_LABEL[target], "Descriptions": KIND_LABEL[kind]}
             row["Videos"] = f"{len(result.labels)} ({_named(cfg)})"
@@ -57,12 +57,12 @@ def _named(cfg: RunConfig) -> str:
 
 
 def _measured(result: RetrievalResult, found: dict[str, dict], resamples: int) -> dict[str, str]:
-    top1, low, high = (100 * value for value in result.interval(resamples))
-    row = {"Top-1": f"{top1:.1f} [{low:.1f}, {high:.1f}]", "Top-5": f"{100 * result.accuracy(5):.1f}"}
+    row = {"Top-1": result.interval(resamples).in_percent(), "Top-5": f"{100 * result.accuracy(5):.1f}"}
     row["Mean per class"] = f"{100 * result.mean_per_class_acc:.1f}"
     for name in (FULL, MEAN_OF_SPLITS, HALF):
         row[name.capitalize()] = f"{100 * found[name]['acc1']:.1f}" if "acc1" in found[name] else NOT_RUN
-    return row | {"Chance": f"{100 / result.scores.shape[1]:.1f}", "Unreadable": str(len(result.failed))}
+    row |= {"Chance": f"{100 / result.scores.shape[1]:.1f}", "Unreadable": str(len(result.failed))}
+    return row | {"Not on disk": str(len(result.missing))}
 
 
 def _paired(result: RetrievalResult, cell: list[dict], label: str) -> dict[str, str]:
@@ -74,4 +74,4 @@ def _paired(result: RetrievalResult, cell: list[dict], label: str) -> dict[str, 
     theirs = np.concatenate([ranks_of(record) == 0 for record in same])
     ours, classes = (np.tile(values, len(same)) for values in (result.correct, result.labels))
     gap = bootstrap_difference(ours, theirs, classes)
-    return {column: "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in gap))}
+    return {column: gap.in_points()}

@@ -1,12 +1,8 @@
 """Every condition of every probe as one row: mean over seeds and draws with its interval. What figures plot."""
 
-from collections.abc import Sequence
-
-import numpy as np
 import pandas as pd
 
-from motion_lib.bootstrap import joint_means
-from motion_lib.probe_tables import cell_of, family
+from motion_lib.probe_cells import cell_of, family, limits_together
 
 COLUMNS = (
     "family", "dataset", "method", "condition", "kind", "frames", "of", "percent", "low", "high", "chance", "seeds",
@@ -29,7 +25,7 @@ def _rows(probes: list[dict], name: str, dataset: str, method: str) -> list[tupl
         (c["name"], c["kind"], c["frames"], c.get("of", "")) for record in records for c in record["conditions"]
     )
     cells = [cell_of(records, **_wanted(*key)) for key in keys]
-    limits = _limits(cells)
+    limits = limits_together(cells)
     return [
         (
             name, dataset, method, *key, 100 * cell["right"].mean(), 100 * low, 100 * high, 100 * cell["chance"],
@@ -41,17 +37,3 @@ def _rows(probes: list[dict], name: str, dataset: str, method: str) -> list[tupl
 
 def _wanted(condition: str, kind: str, frames: int, of: str) -> dict[str, object]:
     return {"name": condition, "kind": kind, "frames": frames} | ({"of": of} if of else {})
-
-
-def _limits(cells: Sequence[dict]) -> list[tuple[float, float]]:
-    """Limits of all cells; those over the same clips are resampled together."""
-    together: dict[bytes, list[int]] = {}
-    for index, cell in enumerate(cells):
-        together.setdefault(cell["clusters"].tobytes(), []).append(index)
-    limits: list[tuple[float, float]] = [(np.nan, np.nan)] * len(cells)
-    for members in together.values():
-        values = np.stack([cells[i]["right"] for i in members], axis=1)
-        low, high = np.quantile(joint_means(values, cells[members[0]]["clusters"]), (0.025, 0.975), axis=0)
-        for place, index in enumerate(members):
-            limits[index] = (float(low[place]), float(high[place]))
-    return limits

@@ -143,7 +143,11 @@ def _pair_panel(
         y, error = len(pairs) - 0.18 + 0.36 * offset, [[row["percent"] - row["low"]], [row["high"] - row["percent"]]]
         face = "white" if offset else "black"
         ax.errorbar([row["percent"]], [y], xerr=error, fmt="*", ms=6, color="black", lw=0, elinewidth=0.8, mfc=face)
-        ax.annotate(row["label"], (row["high"], y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7)
+        # On the side that has room for it.
+        x, shift, side = (row["high"], 5, "left") if row["high"] < 75 else (row["low"], -5, "right")
+        ax.annotate(
+            row["label"], (x, y), xytext=(shift, 0), textcoords="offset points", va="center", ha=side, fontsize=7
+        )
     _chance(ax, 50, horizontal=False)
     ax.set(title="Minimal pairs", xlabel="Clips that choose their sentence (%)", xlim=(40, 100))
 

@@ -1,12 +1,13 @@
 """What the probes say: means over seeds with intervals, and paired differences to the clip and text as they are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from motion_lib.bootstrap import joint_means
+from motion_lib.bootstrap import FINE
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
+from motion_lib.probe_cells import cell_of, family, interval_of, limits_together, paired_right
 from motion_lib.probes import (
     NEAREST,
     ORDER,
@@ -16,8 +17,6 @@ from motion_lib.probes import (
     REVERSED_PAIRS,
     TEXT,
     VIDEO,
-    clusters_of,
-    correct_of,
     frames_label,
 )
 from motion_lib.statistics import Interval
@@ -37,53 +36,6 @@ PAIR_LABEL = {
     "body": "another motion of the body",
     REVERSED_PAIRS: "the same frames backwards",
 }
-
-
-def cell_of(records: Iterable[dict], **wanted: object) -> dict | None:
-    """All seeds and draws of one condition: right (N,) as shares over draws, clusters (N,), chance, seeds.
-
-    None without such a condition.
-    """
-    right, clusters, chance, seeds = [], [], set(), []
-    for record in sorted(records, key=lambda record: record["seed"]):
-        found = [c for c in record["conditions"] if all(c.get(name) == value for name, value in wanted.items())]
-        if found:
-            right.append(np.mean([correct_of(c) for c in found], axis=0))
-            clusters.append(clusters_of(record, found[0]))
-            chance |= {c["chance"] for c in found}
-            seeds.append(record["seed"])
-    if not right:
-        return None
-    return {
-        "right": np.concatenate(right),
-        "clusters": np.concatenate(clusters),
-        "chance": chance.pop(),
-        "seeds": tuple(seeds),
-    }
-
-
-def interval_of(cell: dict, against: dict | None = None) -> Interval:
-    """Mean of a cell, or its paired difference to another, resampling clusters with all their seeds together.
-
-    Raises: ValueError for a difference of cells that are not of the same clips and seeds.
-    """
-    if against and (cell["seeds"] != against["seeds"] or not np.array_equal(cell["clusters"], against["clusters"])):
-        raise ValueError(f"seeds {cell['seeds']} and {against['seeds']}: not the same clips and seeds, so not paired.")
-    values = cell["right"] - against["right"] if against else cell["right"]
-    means = joint_means(values[:, None], cell["clusters"])[:, 0]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Interval(float(values.mean()), float(low), float(high))
-
-
-def family(probes: list[dict], name: str, method: str | None = None, dataset: str | None = None) -> list[dict]:
-    """The records of one family, of one method and data set where these are given."""
-    return [
-        p for p in probes if p["family"] == name and method in (None, p["method"]) and dataset in (None, p["dataset"])
-    ]
-
-
-def _points(interval: Interval) -> str:
-    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in interval))
 
 
 def _percent(cell: dict | None) -> str:
@@ -108,7 +60,7 @@ def text_control_table(probes: list[dict], dataset: str) -> pd.DataFrame:
             row[METHODS[key].label] = _percent(cell_of(family(probes, TEXT, key, dataset), name=control))
         cell = cell_of(ours, name=control)
         row["Our method, against its motion descriptions"] = (
-            "" if control == MOTION else _points(interval_of(cell, usual)) if cell else NOT_RUN
+            "" if control == MOTION else interval_of(cell, usual).in_points() if cell else NOT_RUN
         )
         rows.append(row)
     return pd.DataFrame(rows)
@@ -122,15 +74,20 @@ def _own_texts(of_method: list[dict], control: str) -> str:
 def text_gap_table(probes: list[dict], dataset: str) -> pd.DataFrame:
     """Our method less every other one under each text, in points with 95 % over classes: does the gap hold for other
     words of the same motions?"""
-    rows = []
-    for control in TEXT_CONTROLS:
-        row = {"Text": control}
-        for key in PROBED_METHODS:
-            if key != "motion":
-                sides = _of_common_seeds(*(family(probes, TEXT, method, dataset) for method in ("motion", key)))
-                ours, theirs = (cell_of(side, name=control) for side in sides)
-                row[f"less {METHODS[key].label}"] = _points(interval_of(ours, theirs)) if ours and theirs else NOT_RUN
-        rows.append(row)
+    gaps: dict[tuple[str, str], dict | None] = {}
+    for key in (key for key in PROBED_METHODS if key != "motion"):
+        sides = _of_common_seeds(*(family(probes, TEXT, method, dataset) for method in ("motion", key)))
+        for control in TEXT_CONTROLS:
+            ours, theirs = (cell_of(side, name=control) for side in sides)
+            gaps[control, key] = ours | {"right": paired_right(ours, theirs)} if ours and theirs else None
+    found = [cell for cell in gaps.values() if cell]
+    limits = iter(limits_together(found, FINE))
+    shown = {
+        at: Interval(float(cell["right"].mean()), *next(limits)).in_points() if cell else NOT_RUN
+        for at, cell in gaps.items()
+    }
+    columns = {f"less {METHODS[key].label}": key for key in PROBED_METHODS if key != "motion"}
+    rows = [{"Text": name} | {column: shown[name, key] for column, key in columns.items()} for name in TEXT_CONTROLS]
     return pd.DataFrame(rows)
 
 
@@ -147,13 +104,13 @@ def rival_table(probes: list[dict], datasets: Sequence[str]) -> pd.DataFrame:
             cells = [cell_of(family(probes, TEXT, key, dataset), name=name) for name in (NEAREST, RANDOM)]
             row = {"Target": DATASET_LABEL[dataset], "Method": METHODS[key].label}
             row |= {f"Among {name}": _percent(cell) for name, cell in zip((NEAREST, RANDOM), cells, strict=True)}
-            row["Nearest less random, points"] = _points(interval_of(*cells)) if all(cells) else NOT_RUN
+            row["Nearest less random, points"] = interval_of(*cells).in_points() if all(cells) else NOT_RUN
             rows.append(row)
     return pd.DataFrame(rows)
 
 
 # ------------------------------------------------------------------ videos
-_ONE_FRAME = "1 frame less the own number, points"
+_ONE_FRAME = "1 frame less as tested, points"
 
 
 def frame_count_table(probes: list[dict], dataset: str) -> pd.DataFrame:
@@ -170,7 +127,7 @@ def frame_count_table(probes: list[dict], dataset: str) -> pd.DataFrame:
         for count in counts:
             cell, label = cell_of(of_method, name=SPREAD, kind="object", frames=count), frames_label(count)
             row[label] = _percent(cell) if cell else reasons.get(label, NOT_RUN)
-        rows.append(row | {_ONE_FRAME: _points(interval_of(one, usual)) if one and usual else NOT_RUN})
+        rows.append(row | {_ONE_FRAME: interval_of(one, usual).in_points() if one and usual else NOT_RUN})
     return pd.DataFrame(rows)
 
 
@@ -190,7 +147,7 @@ def order_control_table(probes: list[dict], dataset: str) -> pd.DataFrame:
                 cell, usual = (cell_of(of_method, name=name, **wanted) for name in (order, FILMED))
                 changed = cell and order != FILMED
                 row[KIND_LABEL[kind]] = _percent(cell)
-                row[f"{KIND_LABEL[kind]}: difference"] = _points(interval_of(cell, usual)) if changed else ""
+                row[f"{KIND_LABEL[kind]}: difference"] = interval_of(cell, usual).in_points() if changed else ""
             rows.append(row | _changes(of_method, order, own))
     return pd.DataFrame(rows)
 
@@ -225,7 +182,7 @@ def pair_table(probes: list[dict]) -> pd.DataFrame:
         row = {"Method": METHODS[key].label}
         for kind, label in PAIR_LABEL.items():
             cell = cell_of(of_method, name=kind, of="sentence for a clip")
-            row[label] = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * v for v in interval_of(cell))) if cell else NOT_RUN
+            row[label] = interval_of(cell).in_percent() if cell else NOT_RUN
             row[f"{label}, whole pairs"] = _whole_pairs(of_method, kind)
         rows.append(row)
     return pd.DataFrame(rows)
@@ -242,7 +199,7 @@ def taught_table(probes: list[dict]) -> pd.DataFrame:
     for label, name in (("mean over frames", "mean"), ("6-layer temporal transformer", "temporal")):
         of_head = family(probes, ORDER, f"motion_{name}_taught")
         cell, steps = cell_of(of_head, name=REVERSED_PAIRS), {c["steps"] for p in of_head for c in p["conditions"]}
-        measured = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * v for v in interval_of(cell))) if cell else NOT_RUN
+        measured = interval_of(cell).in_percent() if cell else NOT_RUN
         rows.append(
             {
                 "Head": label,

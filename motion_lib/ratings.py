@@ -62,6 +62,13 @@ class Task:
         return content_hash(self.id, self.question, self.text, self.options)
 
 
+def judged_target(cfg: RunConfig) -> str:
+    """The target whose descriptions are made or judged. Raises: ValueError if `rate_target` is none."""
+    if cfg.rate_target and cfg.rate_target not in cfg.targets:
+        raise ValueError(f"rate_target {cfg.rate_target!r}: expected one of {', '.join(cfg.targets)}.")
+    return cfg.rate_target or cfg.targets[0]
+
+
 def ratings_dir(cfg: RunConfig, what: str) -> Path:
     """Where the answers of people are kept, one file a rater."""
     return cfg.results_dir / "ratings" / what
@@ -270,8 +277,7 @@ class StudyResult:
 
     def describe(self) -> str:
         """As a table prints it."""
-        share, low, high = (100 * value for value in self.accuracy)
-        return f"{share:.1f} [{low:.1f}, {high:.1f}] (n={self.answers}, {self.raters} raters)"
+        return f"{self.accuracy.in_percent()} (n={self.answers}, {self.raters} raters)"
 
 
 def study_result(correct: Mapping[str, int], answers: Mapping[str, Mapping[str, int]]) -> StudyResult | None:

@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import Image, Markdown, display
 from PIL import Image as Picture
 
-from motion_lib.claims import claims_table, overfitting_table, verdict_counts
+from motion_lib.claims import claims_table, gap_table, verdict_counts
 from motion_lib.config import RunConfig
 from motion_lib.evidence import (
     confusion_table,
@@ -20,7 +20,8 @@ from motion_lib.evidence import (
 )
 from motion_lib.inputs import missing_inputs, stop_without
 from motion_lib.methods import DESCRIPTION_KINDS, TABLE_METHODS
-from motion_lib.ratings import ratings_dir, read_likert, read_study, study_cell
+from motion_lib.overfitting import overfitting_table
+from motion_lib.ratings import judged_target, ratings_dir, read_likert, read_study, study_cell
 from motion_lib.records import frame_of, read_records, records_dir
 from motion_lib.tables import epoch_table, retrieval_table, temporal_table, write_table
 from motion_lib.verdicts import People, item_verdicts, number_verdicts
@@ -70,8 +71,8 @@ def human_cells(cfg: RunConfig, target: str) -> dict[str, str]:
 
 
 def people_asked(cfg: RunConfig) -> People:
-    """What people answered here: ratings of any target's descriptions, and the retrieval studies."""
-    rated = max(len(read_likert(ratings_dir(cfg, f"likert-{target}"))) for target in cfg.targets)
+    """What people answered here: ratings of the descriptions that Table 1 is of, and the retrieval studies."""
+    rated = len(read_likert(ratings_dir(cfg, f"likert-{judged_target(cfg)}")))
     asked = {
         (target, kind): read_study(ratings_dir(cfg, f"retrieval-{target}-{kind}"))
         for target in cfg.targets
@@ -96,6 +97,7 @@ def write_all_tables(records: list[dict], cfg: RunConfig) -> dict[str, pd.DataFr
     tables["confusions"] = confusion_table(records, cfg.targets)
     tables["human"] = human_table()
     tables["claims"] = claims_table(records, cfg.targets)
+    tables["gaps"] = gap_table(tables["claims"], cfg.targets)
     tables["verdicts"] = claims_with_sentences(verdict_counts(tables["claims"]))
     tables["overfitting"] = overfitting_table(records, cfg.targets)
     tables["numbers"] = number_verdicts(records, cfg)

@@ -20,6 +20,14 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def in_percent(self) -> str:
+        """A share with its limits in percent: "12.3 [4.5, 20.1]"."""
+        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * value for value in self))
+
+    def in_points(self) -> str:
+        """A difference of shares with its limits in points: "+1.2 [-3.4, +5.8]"."""
+        return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in self))
+
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Share of successes in n independent trials with Wilson's score interval.

@@ -20,6 +20,7 @@ from motion_lib.ratings import (
     NOT_COLLECTED,
     Session,
     comparison_tasks,
+    judged_target,
     likert_tasks,
     ratings_dir,
     read_answers,
@@ -29,13 +30,6 @@ from motion_lib.ratings import (
     write_key,
 )
 from motion_lib.storage import write_json
-
-
-def judged_target(cfg: RunConfig) -> str:
-    """The target whose descriptions are made or judged. Raises: ValueError if `rate_target` is none."""
-    if cfg.rate_target and cfg.rate_target not in cfg.targets:
-        raise ValueError(f"rate_target {cfg.rate_target!r}: expected one of {', '.join(cfg.targets)}.")
-    return cfg.rate_target or cfg.targets[0]
 
 
 def generated_dir(cfg: RunConfig) -> Path:

@@ -180,6 +180,22 @@ def test_batches_do_not_matter(scenes, batch_size):
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
 
 
+def test_features_are_compared_where_the_texts_are(scenes):
+    """A model may name no device and place its texts itself; "meta" stands for a GPU."""
+
+    class Elsewhere(GreyLevel):
+        def encode_text(self, texts):
+            return super().encode_text(texts).to("meta")
+
+        def similarity(self, video, text):
+            assert video.device == text.device == torch.device("meta")
+            return torch.zeros(len(video), len(text))
+
+    features = encode_videos(Elsewhere(), scenes).features
+    assert features.device == torch.device("cpu")
+    assert similarities(Elsewhere(), features, SCENES.texts).shape == (6, 3)
+
+
 def test_features_are_compared_in_pieces(scenes, monkeypatch):
     model = tiny.classifier().eval()
     features = encode_videos(model, scenes).features

@@ -14,6 +14,7 @@ from motion_lib.claims import (
     NOT_CLAIMED,
     NOT_RUN,
     claims_table,
+    gap_table,
     verdict_counts,
 )
 from motion_lib.config import RunConfig
@@ -279,6 +280,20 @@ def test_what_the_paper_has_the_other_way_round_is_not_claimed(cfg):
     assert reason.endswith("left out: 1 that the paper's own numbers contradict")
 
 
+def test_the_gaps_are_those_of_the_claims(cfg):
+    claims = claims_table(put_everything(cfg), (UCF, HMDB))
+    gaps = gap_table(claims, (UCF, HMDB)).set_index("Our method less")
+    assert list(gaps.index) == ["Vanilla CLIP", "Class names (control)", "X-CLIP", "Text4Vis", "ViFi-CLIP"]
+    row = claims.set_index(["Target", "Comparison"]).loc[
+        "miniature HMDB-like", "Our method above X-CLIP (object named)"
+    ]
+    assert gaps.loc["X-CLIP", "miniature HMDB-like, object named"].startswith(
+        f"{row['Gap, points']} {row['95 % CI']}, p "
+    )
+    assert ", p " not in gaps.loc["ViFi-CLIP", "miniature HMDB-like, object masked"]  # claims no gap
+    assert set(gap_table(claims_table([], (UCF,)), (UCF,)).iloc[:, 1]) == {NOT_RUN}
+
+
 def people(right: int, of: int, *cells: tuple[str, str]) -> verdicts.People:
     return verdicts.People(0, dict.fromkeys(cells, StudyResult(wilson_interval(right, of), of, 1, of)))
 
@@ -288,9 +303,10 @@ def people(right: int, of: int, *cells: tuple[str, str]) -> verdicts.People:
     [
         (verdicts.People(), NOT_RUN),
         (people(9, 10, (UCF, "object")), "no verdict"),
-        (people(98, 100, ("ucf101", "object")), CANNOT_TELL),  # one of four numbers
-        (people(97, 100, *((name, kind) for name in ("ucf101", "hmdb51") for kind in ("object", "masked"))), AGREES),
-        (people(50, 100, ("ucf101", "object")), DIFFERS),
+        (people(495, 505, ("ucf101", "object")), CANNOT_TELL),  # one of four numbers
+        (people(490, 505, *((name, kind) for name in ("ucf101", "hmdb51") for kind in ("object", "masked"))), AGREES),
+        (people(250, 505, ("ucf101", "object")), DIFFERS),
+        (people(1, 1, *((name, kind) for name in ("ucf101", "hmdb51") for kind in ("object", "masked"))), CANNOT_TELL),
     ],
 )
 def test_what_people_answered_is_held_against_the_human_row(asked, verdict):

@@ -13,6 +13,7 @@ from motion_lib.experiment import Experiment
 from motion_lib.methods import get_method
 from motion_lib.pair_probing import probe_order
 from motion_lib.preprocessing import Preprocess
+from motion_lib.probe_cells import cell_of, family, interval_of
 from motion_lib.probe_numbers import probe_numbers
 from motion_lib.probe_overview import pairs_figure, probe_figure, write_probe_tables
 from motion_lib.probe_subject import Subject
@@ -20,10 +21,7 @@ from motion_lib.probe_tables import (
     ORDERS,
     PAIR_LABEL,
     TEXT_CONTROLS,
-    cell_of,
-    family,
     frame_count_table,
-    interval_of,
     order_control_table,
     pair_table,
     rival_table,
@@ -242,7 +240,7 @@ def test_tables_hold_every_method_and_condition(cfg):
     counts = frame_count_table(probes, UCF).set_index("Method")
     assert counts.loc["Our method", ["1 frame", "8 frames"]].tolist() == ["16.7", "33.3"]
     assert counts.loc["X-CLIP", ["1 frame", "8 frames"]].tolist() == ["built in", "33.3"]
-    one_frame = counts["1 frame less the own number, points"]
+    one_frame = counts["1 frame less as tested, points"]
     assert one_frame["Our method"] == "-16.7 [-16.7, -16.7]"
     assert one_frame["X-CLIP"] == NOT_RUN
     changes = order_control_table(probes, UCF).iloc[0, -3:].tolist()

@@ -19,14 +19,11 @@ from motion_lib.claims import (
     COMPARISONS,
     DIFFERS,
     MARGIN,
-    NO_GAIN,
     NOT_RUN,
     Cell,
     Comparison,
     claims_table,
     compare,
-    overfitting_table,
-    overfitting_verdict,
     verdict,
     verdict_counts,
 )
@@ -35,6 +32,7 @@ from motion_lib.experiment import Experiment
 from motion_lib.inputs import MissingInputs, missing_inputs, require_inputs
 from motion_lib.methods import METHODS, TABLE_METHODS, TEMPORAL_METHODS, get_method
 from motion_lib.model_loading import ARCHITECTURES
+from motion_lib.overfitting import NO_GAIN, overfitting_table, overfitting_verdict
 from motion_lib.paper import CLAIMS, REPORTED_RETRIEVAL
 from motion_lib.preprocessing import Preprocess
 from motion_lib.records import frame_of, ranks_of, read_records, records_dir
@@ -571,7 +569,18 @@ def test_the_report_writes_every_table_over_all_seeds(cfg):
     records = put_everything(cfg, seeds=(0, 1))
     tables = report.write_all_tables(records, cfg)
     expected = {f"table{number}" for number in range(2, 8)}
-    expected |= {"claims", "verdicts", "overfitting", "metrics", "seeds", "confusions", "human", "numbers", "items"}
+    expected |= {
+        "claims",
+        "gaps",
+        "verdicts",
+        "overfitting",
+        "metrics",
+        "seeds",
+        "confusions",
+        "human",
+        "numbers",
+        "items",
+    }
     for kind in ("ucf_object", "ucf_masked", "hmdb_object", "hmdb_masked"):
         expected |= {f"protocols_{kind}", f"intervals_{kind}"}
     assert set(tables) == {path.stem for path in (cfg.results_dir / "tables").glob("*.csv")} == expected

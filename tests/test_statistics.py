@@ -84,6 +84,11 @@ def test_mcnemar_ignores_clips_on_which_both_agree():
     assert mcnemar_exact(*outcomes(0, 8, 1, 0)) == mcnemar_exact(*outcomes(500, 8, 1, 300))
 
 
+def test_intervals_as_tables_print_them():
+    found = Interval(0.1234, -0.04, 0.2)
+    assert (found.in_percent(), found.in_points()) == ("12.3 [-4.0, 20.0]", "+12.3 [-4.0, +20.0]")
+
+
 def test_holm_by_hand():
     """Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1; the running maximum lifts the last one."""
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
