@@ -24,8 +24,8 @@ _RECORDS = "results/miniature/records"
 _INTRODUCTION = """# The same code and seeds on two processors
 
 Top-1 percent in the miniature, mean ± sd over three training seeds, and the paper's claims. What pretrains the
-backbone and trains the methods is the same code on both sides, by its hash. Processors round differently, and
-pretraining amplifies it: each has a backbone of its own, which its training seeds share.
+backbone and trains the methods did not change between the two commits; elsewhere the names of HMDB-like films did.
+Processors round differently, and pretraining amplifies it: each has a backbone of its own, shared by its seeds.
 """
 
 

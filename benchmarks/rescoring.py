@@ -195,6 +195,7 @@ def main() -> None:
                     "plain_standard_error_over_ours": round(spread, 3),
                 },
                 "xclip": {
+                    "models": 1,
                     "minutes": round(xclip_minutes(), 1),
                     "is": f"{XCLIP_VIDEOS} videos timed, multiplied by {VIDEOS // XCLIP_VIDEOS}",
                 },

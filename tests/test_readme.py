@@ -16,7 +16,7 @@ def block(name: str) -> str:
     return re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README, re.DOTALL)[1]
 
 
-@pytest.mark.parametrize("name", ["table2", "table3", "verdicts", "items", "backbone"])
+@pytest.mark.parametrize("name", ["table2", "table3", "verdicts", "gaps", "items", "backbone"])
 def test_tables_are_those_of_the_committed_results(name):
     """Of the commit, not of the working tree: `make reproduce` on another processor may give other numbers."""
     at = ["git", "show", f"HEAD:results/miniature/tables/{name}.md"]
