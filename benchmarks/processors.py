@@ -10,12 +10,16 @@ Writes results/processors.md.
 import argparse
 import json
 import subprocess
+from operator import itemgetter
+from pathlib import Path
 
 import pandas as pd
 
 from motion_lib.claims import claims_table
 from motion_lib.config import REPOSITORY, RunConfig
+from motion_lib.experiment import _TRAINED_BY
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
+from motion_lib.miniature import pretrain
 from motion_lib.records import read_records
 from motion_lib.storage import write_text
 from motion_lib.tables import DATASET_LABEL, KIND_LABEL, markdown, measured_cell, select
@@ -23,22 +27,41 @@ from motion_lib.tables import DATASET_LABEL, KIND_LABEL, markdown, measured_cell
 _RECORDS = "results/miniature/records"
 _INTRODUCTION = """# The same code and seeds on two processors
 
-Top-1 percent in the miniature, mean ± sd over three training seeds, and the paper's claims. What pretrains the
-backbone and trains the methods did not change between the two commits; elsewhere the names of HMDB-like films did.
-Processors round differently, and pretraining amplifies it: each has a backbone of its own, shared by its seeds.
+Top-1 percent in the miniature, mean ± sd over three training seeds, and the paper's claims. What trains did not change
+between the two commits, and both backbones are {backbone}, named by a hash of recipe and code. Their weights
+differ: processors round differently, and pretraining amplifies it. All seeds of a processor share its backbone.
 """
 
 
 def records_of(commit: str, cfg: RunConfig) -> list[dict]:
     """The records of this experiment that a commit holds."""
 
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-        return done.stdout
-
-    paths = [path for path in git("ls-tree", "-r", "--name-only", commit, _RECORDS).split() if path.endswith(".json")]
-    found = [json.loads(git("show", f"{commit}:{path}")) for path in paths]
+    paths = [path for path in _git("ls-tree", "-r", "--name-only", commit, _RECORDS).split() if path.endswith(".json")]
+    found = [json.loads(_git("show", f"{commit}:{path}")) for path in paths]
     return [record for record in found if record["experiment"] == cfg.experiment_id]
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def same_recipe(one: list[dict], other: list[dict]) -> str:
+    """Name of the backbone of both sides.
+
+    Raises: ValueError unless it is one name and the code that trains is the same where the records were made.
+    """
+    names, commits = ({key(r) for r in (*one, *other)} for key in (itemgetter("backbone"), _commit))
+    if len(names) != 1:
+        raise ValueError(f"backbones {', '.join(sorted(names))}: another recipe, not another processor.")
+    trains = [str(Path(module.__file__).relative_to(REPOSITORY)) for module in (*_TRAINED_BY, pretrain)]
+    if changed := _git("diff", "--name-only", *sorted(commits), "--", *trains).split():
+        raise ValueError(f"{', '.join(changed)} changed between the two commits: more than the processor differs.")
+    return names.pop()
+
+
+def _commit(record: dict) -> str:
+    return record["environment"]["commit"]
 
 
 def cells(records: list[dict], targets: tuple[str, ...]) -> dict[tuple[str, str, str], str]:
@@ -56,7 +79,7 @@ def cells(records: list[dict], targets: tuple[str, ...]) -> dict[tuple[str, str,
 
 def _made_on(records: list[dict]) -> str:
     """Device and commit of the records. Raises: ValueError unless all were made at one commit on one device."""
-    made = {(record["environment"]["device"], record["environment"]["commit"]) for record in records}
+    made = {(record["environment"]["device"], _commit(record)) for record in records}
     if len(made) != 1:
         raise ValueError(f"records of {len(made)} devices or commits, expected 1: run motion_lib.reproduce again.")
     device, commit = made.pop()
@@ -69,10 +92,8 @@ def main() -> None:
     parser.add_argument("commit", help="whose results/miniature/records are the other side")
     parser.add_argument("processor", help="what they were made on")
     args, cfg = parser.parse_args(), RunConfig.load("miniature")
-    sides = {
-        f"{args.processor}, records of commit {args.commit}": records_of(args.commit, cfg),
-        _made_on(read_records(cfg)): read_records(cfg),
-    }
+    there, here = records_of(args.commit, cfg), read_records(cfg)
+    sides = {f"{args.processor}, records of commit {args.commit}": there, _made_on(here): here}
     accuracies = {name: cells(records, cfg.targets) for name, records in sides.items()}
     rows = [
         {"Target": target, "Method": method, "Descriptions": kind}
@@ -87,7 +108,9 @@ def main() -> None:
     )
     gaps.insert(0, "Comparison", next(iter(claims.values()))["Comparison"])
     gaps.insert(0, "Target", next(iter(claims.values()))["Target"])
-    text = f"{_INTRODUCTION}\n{markdown(pd.DataFrame(rows))}\n{markdown(gaps)}"
+    text = (
+        f"{_INTRODUCTION.format(backbone=same_recipe(there, here))}\n{markdown(pd.DataFrame(rows))}\n{markdown(gaps)}"
+    )
     print(write_text(REPOSITORY / "results" / "processors.md", text).name)
 
 

@@ -198,16 +198,14 @@ def claims_table(records: list[dict], datasets: tuple[str, ...], claims: tuple[s
     return table.drop(columns="McNemar p")
 
 
-_KEY = ("Target", "Comparison")
-
-
 def gap_table(claims: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
     """Our method less every other one: a row a method, a column a target and description kind.
 
     Args: claims: `claims_table` of all claims.   Cells: points [95 % over classes], McNemar's p after Holm.
     """
-    shown = claims.set_index(list(_KEY))
-    rivals = dict.fromkeys(c.worse.method for c in COMPARISONS if c.better.method == "motion" != c.worse.method)
+    shown = claims.set_index(["Target", "Comparison"])
+    ours = (c for c in COMPARISONS if c.better.method == "motion")
+    rivals = dict.fromkeys(c.worse.method for c in ours if c.worse.method != "motion")
     rows = []
     for rival in rivals:
         row = {"Our method less": METHODS[rival].label}
