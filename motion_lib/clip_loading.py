@@ -1,11 +1,13 @@
 """The one place that imports OpenAI's CLIP, and the functions that load and run its towers.
 
-clip imports torchvision, and torchvision's registration of fake kernels fails on a CPU-only torch
-with "operator torchvision::nms does not exist" because its compiled operators are then missing.
-Defining the two schemas first is enough: this project never calls them.
+clip imports torchvision, whose compiled operators load only beside the torch they were built for. Beside another one,
+as a CPU build of torch next to the index's torchvision, its import ends with "operator torchvision::nms does not
+exist". This project never calls an operator of it, so declaring the two that it asks for is enough then; where they
+load they must not be declared, since a second declaration aborts the process.
 """
 
 import pickle
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -13,22 +15,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_SCHEMAS = {
+_OPERATORS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 
 
-def _define_torchvision_schemas() -> None:
-    for name, schema in _SCHEMAS.items():
-        try:
+def _import_torchvision() -> None:
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if "torchvision::nms does not exist" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]  # what a failed import leaves behind would not be bound to the package again
+        for name, schema in _OPERATORS.items():
             torch.library.define(f"torchvision::{name}", schema)
-        except RuntimeError as error:  # a torchvision with compiled operators has defined them already
-            if "same name and overload name multiple times" not in str(error):
-                raise
+        import torchvision  # noqa: F401
 
 
-_define_torchvision_schemas()
+_import_torchvision()
 with warnings.catch_warnings():
     # clip-anytorch 2.6.0 imports pkg_resources; pinning setuptools below 81 keeps it, deprecated.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
