@@ -27,10 +27,10 @@ env: $(INSTALLED)  ## make .venv, or bring it up to requirements.lock
 	@echo "[env] $(VENV) is ready"
 
 reproduce: env  ## run all notebooks on the miniature; ARGS="--profile paper --from 03 --seeds 0 1 2"
-	@$(BIN)/python -m motion_lib.reproduce $(ARGS)
+	@$(BIN)/python -m motion_lib reproduce $(ARGS)
 
 data: env  ## fetch descriptions and official lists into MOTION_DATA; say what is missing; ARGS="--check"
-	@$(BIN)/python -m motion_lib.download $(ARGS)
+	@$(BIN)/python -m motion_lib data $(ARGS)
 
 test: lint  ## lint, then all tests with coverage; ARGS="-m 'not slow' -k records"
 	@echo "[test] pytest with coverage; slow tests run notebooks and may be silent for a minute"

@@ -17,8 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.machine import write_result
-from motion_lib.datasets import VIDEO_SUFFIXES
-from motion_lib.video import read_clip, read_frames, sample_indices, seek_hazard
+from motion_lib.data.datasets import VIDEO_SUFFIXES
+from motion_lib.data.video import read_clip, read_frames, sample_indices, seek_hazard
 
 REPEATS = 3
 

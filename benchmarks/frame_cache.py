@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from benchmarks.machine import write_result
-from motion_lib.datasets import VideoDataset, VideoItem
-from motion_lib.frame_packing import pack
-from motion_lib.frames import Clips, open_clips
-from motion_lib.loading import epoch_order, split_batch, training_batches
-from motion_lib.packed_frames import PackedFrames, Packing
-from motion_lib.preprocessing import Preprocess, resize_and_crop
-from motion_lib.video import write_video
+from motion_lib.data.batches import epoch_order, split_batch, training_batches
+from motion_lib.data.clips import Clips, open_clips
+from motion_lib.data.datasets import VideoDataset, VideoItem
+from motion_lib.data.pack import pack
+from motion_lib.data.packed import PackedFrames, Packing
+from motion_lib.data.preprocessing import Preprocess, resize_and_crop
+from motion_lib.data.video import write_video
 
 PREPROCESS = Preprocess()  # the paper's: 8 frames, short side 256, crop 224
 WORKERS, BATCH, REPEATS = 2, 4, 3

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import torch
 
 from motion_lib.config import REPOSITORY
-from motion_lib.records import processor
+from motion_lib.experiment.records import processor
 from motion_lib.storage import write_json
 
 _PACKAGES = ("torch", "numpy", "decord", "av", "simplejpeg")

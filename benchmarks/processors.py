@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from motion_lib.claims import claims_table
 from motion_lib.config import REPOSITORY, RunConfig
-from motion_lib.experiment import _TRAINED_BY
+from motion_lib.experiment.experiment import _TRAINED_BY
+from motion_lib.experiment.records import read_records
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
 from motion_lib.miniature import pretrain
-from motion_lib.records import read_records
+from motion_lib.report.claims import claims_table
+from motion_lib.report.tables import DATASET_LABEL, KIND_LABEL, markdown, measured_cell, select
 from motion_lib.storage import write_text
-from motion_lib.tables import DATASET_LABEL, KIND_LABEL, markdown, measured_cell, select
 
 _RECORDS = "results/miniature/records"
 _INTRODUCTION = """# The same code and seeds on two processors

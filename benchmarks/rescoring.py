@@ -22,13 +22,13 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.machine import write_result
-from motion_lib.bootstrap import joint_means
-from motion_lib.datasets import VideoDataset, VideoItem
-from motion_lib.descriptions import DescriptionSet
-from motion_lib.evaluation import VideoFeatures, score_all
-from motion_lib.feature_cache import features_kept
-from motion_lib.preprocessing import Preprocess
-from motion_lib.xclip import VideoSpecificPrompts
+from motion_lib.data.datasets import VideoDataset, VideoItem
+from motion_lib.data.preprocessing import Preprocess
+from motion_lib.evaluation.features import VideoFeatures, features_kept
+from motion_lib.evaluation.intervals import joint_means
+from motion_lib.evaluation.retrieval import score_all
+from motion_lib.models.xclip import VideoSpecificPrompts
+from motion_lib.texts.descriptions import DescriptionSet
 
 VIDEOS, CLASSES, GROUPS_PER_CLASS, SETS, MODELS, WIDTH = 13_320, 101, 25, 10, 6, 512
 RESAMPLES, RESAMPLED_PLAINLY = 10_000, 100

@@ -24,15 +24,15 @@ from torch import Tensor, nn
 
 from benchmarks.frame_cache import copies, textures
 from benchmarks.machine import write_result
-from motion_lib.augmentation import AUGMENTATIONS, View
-from motion_lib.clip_loading import CLIP
-from motion_lib.frame_packing import pack
-from motion_lib.frames import open_clips
-from motion_lib.loading import TrainingBatch, epoch_order, split_batch, training_batches
+from motion_lib.data.augmentation import AUGMENTATIONS, View
+from motion_lib.data.batches import TrainingBatch, epoch_order, split_batch, training_batches
+from motion_lib.data.clips import open_clips
+from motion_lib.data.pack import pack
+from motion_lib.data.packed import Packing
+from motion_lib.data.preprocessing import Preprocess
 from motion_lib.miniature import pretrain
-from motion_lib.models import PrototypeClassifier
-from motion_lib.packed_frames import Packing
-from motion_lib.preprocessing import Preprocess
+from motion_lib.models.clip import CLIP
+from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.training.loop import ClassifierWithTexts, accumulate, parameter_groups, single_device
 from motion_lib.training.memory import dry_run, largest_at_once
 from motion_lib.training.recipe import Recipe

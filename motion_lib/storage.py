@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,12 +31,43 @@ def content_hash(*parts: object) -> str:
     return digest.hexdigest()[:16]
 
 
+def code_of(*roots: ModuleType) -> str:
+    """Hash of the code of modules and of every module of this package that they import, directly or not.
+
+    What decides no number is left out: a word in a progress bar must not train a model anew.
+
+    Args:
+        roots: modules of this package.
+    """
+    return content_hash(*(sys.modules[name] for name in imported_by(*roots)))
+
+
+# Files, downloads and what is shown while a run goes: no number depends on them.
+_NO_NUMBERS = ("storage", "data.download", "training.progress", "training.memory")
+
+
+def imported_by(*roots: ModuleType) -> list[str]:
+    """Names of the modules that `code_of` hashes, in order."""
+    found, waiting = set(), [root.__name__ for root in roots]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.removeprefix("motion_lib.") in _NO_NUMBERS:
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse(inspect.getsource(sys.modules[name]))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("motion_lib"):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                waiting += [inner for inner in (node.module, *names) if inner in sys.modules and inner != "motion_lib"]
+    return sorted(found)
+
+
 def _code(source: str) -> str:
-    """Source text without what changes no result: comments, layout and docstrings."""
+    """Source text without what changes no result: comments, layout, docstrings and where names are imported from."""
     tree, documented = ast.parse(source), (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
+        if isinstance(node, documented):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            node.body = [line for line in body if not isinstance(line, ast.Import | ast.ImportFrom)] or [ast.Pass()]
     return ast.unparse(tree)
 
 
@@ -79,3 +111,30 @@ def built_once(path: Path, build: Callable[[Path], None]) -> tuple[Path, bool]:
     with atomic_path(path) as temporary:
         build(temporary)
     return path, True
+
+
+def append_line(path: Path, entry: dict) -> None:
+    """Add one line; on disk when this returns. A line that a kill cut off before it is closed first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = (json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8")
+    with path.open("a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = b"\n" + line
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict]:
+    """All whole lines; none if there is no file."""
+    if not path.is_file():
+        return []
+    entries = []
+    for line in path.read_bytes().split(b"\n"):  # text would also be split at Unicode's line separators
+        try:
+            entries.append(json.loads(line))
+        except ValueError:  # empty, or cut off by a kill
+            continue
+    return entries

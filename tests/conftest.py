@@ -53,7 +53,7 @@ def smoke_env(smoke_dir, monkeypatch) -> Path:
 def smoke(smoke_env):
     """The smoke-size experiment; built by the first test that asks for it."""
     from motion_lib.config import RunConfig
-    from motion_lib.experiment import Experiment
+    from motion_lib.experiment.experiment import Experiment
 
     return Experiment(RunConfig.load("miniature", **SMOKE))
 
@@ -61,10 +61,10 @@ def smoke(smoke_env):
 @pytest.fixture
 def paper_data(smoke, tmp_path, monkeypatch) -> Path:
     """MOTION_DATA with the smoke-size miniature where the paper's data belong, as mp4 and as MPEG-4 in AVI."""
-    from motion_lib.inputs import AUTHORS_DESCRIPTIONS
+    from motion_lib.data.catalogue import DATASETS
 
     root = tmp_path / "data"
-    shutil.copytree(smoke.data_root, root, ignore=shutil.ignore_patterns("frames", "descriptions"))
+    shutil.copytree(smoke.data.root, root, ignore=shutil.ignore_patterns("frames", "descriptions"))
     for path in (*root.glob("ucf101/UCF-101/*/*.mp4"), *root.glob("hmdb51/videos/*/*.mp4")):
         with av.open(str(path)) as old, av.open(str(path.with_suffix(".avi")), "w") as new:
             stream = new.add_stream("mpeg4", rate=25)
@@ -78,9 +78,10 @@ def paper_data(smoke, tmp_path, monkeypatch) -> Path:
             new.mux(stream.encode())
         path.unlink()
     (root / "descriptions").mkdir()
-    for (name, kind), file in AUTHORS_DESCRIPTIONS.items():
-        key = {"kinetics400": "source", "ucf101": "ucf", "hmdb51": "hmdb"}[name]
-        shutil.copy(smoke.miniature.descriptions(key, kind), root / "descriptions" / file)
+    layouts = {"kinetics400": "source", "ucf101": "ucf", "hmdb51": "hmdb"}
+    for name, key in layouts.items():
+        for kind in {"object", "masked"} & DATASETS[name].texts.keys():
+            shutil.copy(smoke.data.paths.descriptions(key, kind), root / "descriptions" / DATASETS[name].texts[kind])
     monkeypatch.setenv("MOTION_DATA", str(root))
     monkeypatch.setenv("MOTION_RESULTS", str(tmp_path / "results"))
     return root
@@ -90,11 +91,11 @@ def paper_data(smoke, tmp_path, monkeypatch) -> Path:
 def paper(smoke, paper_data):
     """The experiment of the profile `paper` on the miniature's files, put where the real ones belong."""
     from motion_lib.config import RunConfig
-    from motion_lib.experiment import Experiment
+    from motion_lib.experiment.experiment import Experiment
 
     size = {"epochs": 1, "warmup_epochs": 0, "lr": 1e-3, "num_frames": 2, "num_workers": 0, "bootstrap_resamples": 200}
     size["baselines"] = "retrained"  # no released checkpoint is at hand
-    return Experiment(RunConfig.load("paper", backbone=smoke.backbone, **size))
+    return Experiment(RunConfig.load("paper", backbone=smoke.data.backbone, **size))
 
 
 @pytest.fixture(autouse=True)

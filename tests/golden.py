@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from motion_lib.clip_loading import CLIP, clip
-from motion_lib.heads import TemporalTransformer
+from motion_lib.models.clip import CLIP, clip
+from motion_lib.models.prototype import TemporalTransformer
 
 TOLERANCE = 1e-4  # of the golden file, on logits
 

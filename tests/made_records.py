@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from motion_lib.config import RunConfig
-from motion_lib.descriptions import DescriptionSet
-from motion_lib.evaluation import RetrievalResult
+from motion_lib.data.preprocessing import Preprocess
+from motion_lib.evaluation.protocols import ProtocolLists, protocol_results
+from motion_lib.evaluation.retrieval import RetrievalResult
+from motion_lib.experiment.records import Measurement, Weights, read_records, write_record
 from motion_lib.methods import DESCRIPTION_KINDS, TABLE_METHODS, get_method
-from motion_lib.preprocessing import Preprocess
-from motion_lib.protocols import ProtocolLists, protocol_results
-from motion_lib.records import Measurement, Weights, read_records, write_record
+from motion_lib.texts.descriptions import DescriptionSet
 
 UCF, HMDB = "miniature-ucf", "miniature-hmdb"
 CLASSES, CLIPS = 12, 6

@@ -150,35 +150,37 @@ def test_the_notebook_check_finds_faults():
 
 # --- modules --------------------------------------------------------------------------------------
 
-# design.md's arrows: what each of these may import of motion_lib; the rest only must not make a cycle.
-FOUNDATIONS = {
-    "storage": set(),
-    "paper": set(),
-    "statistics": set(),
-    "bootstrap": {"statistics"},
-    "metrics": set(),
-    "class_overlap": {"descriptions"},
-    "text_controls": {"descriptions"},
-    "order_control": set(),
-    "video": set(),
-    "descriptions": {"storage"},
-    "preprocessing": {"video"},
-    "clip_loading": set(),
-    "heads": {"clip_loading"},
-    "image_tower": {"clip_loading"},
-    "augmentation": set(),
-    "models": {"clip_loading", "heads", "image_tower", "preprocessing"},
-    "config": {"storage"},
-    "datasets": {"video", "frames", "descriptions", "storage"},
-    "ratings": {"choosing", "config", "datasets", "descriptions", "journal", "statistics", "storage"},
-    "generation": {"clip_loading", "descriptions", "language_model", "storage"},
-    "language_model": {"journal", "storage"},
-    "journal": set(),
-    "choosing": {"storage"},
-    "transfer": set(),
+# What each room may import of motion_lib, besides itself and what stands below those rooms; ground floor first.
+ROOMS = {
+    "storage": (),
+    "methods": (),
+    "paper": (),
+    "config": ("storage",),
+    "data": ("storage",),
+    "models": ("data",),
+    "texts": ("models",),
+    "training": ("texts", "config"),
+    "evaluation": ("texts",),
+    "miniature": ("evaluation",),
+    "experiment": ("miniature", "training", "methods"),
+    "people": ("experiment", "paper"),
+    "report": ("people",),
+    "probes": ("report",),
+    "batch": ("config",),
+    "__main__": ("experiment", "batch"),
+    "reproduce": ("__main__",),
+    "__init__": (),
 }
-# Only whoever runs notebooks may import what runs them.
-RUNNERS = {"reproduce", "notebook_run", "notebook_output"}
+LIBRARY = ("data", "models", "texts", "training", "evaluation")  # the thin library; the others are its companion
+
+
+def below(room: str) -> set[str]:
+    """Rooms that a room may import, directly or by way of another."""
+    return {room, *(lower for next_room in ROOMS[room] for lower in below(next_room))}
+
+
+def room_of(module: str) -> str:
+    return [*module.split("."), "__init__"][1]
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -228,18 +230,23 @@ def test_imports_go_one_way():
     assert find_cycle(graph) == []
 
 
-@pytest.mark.parametrize("name", FOUNDATIONS)
-def test_foundations_know_nothing_above_them(name):
-    if f"motion_lib.{name}" not in MODULES:
-        pytest.skip(f"{name} is not written yet")
-    wanted = {module.removeprefix("motion_lib.") for module in import_graph()[f"motion_lib.{name}"]}
-    assert wanted <= FOUNDATIONS[name]
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_stands_below_it(room):
+    for module, wanted in import_graph().items():
+        if room_of(module) == room:
+            above = {name for name in wanted if room_of(name) not in {*below(room), "__init__"}}
+            assert not above, f"{module} imports {', '.join(sorted(above))}"
 
 
-def test_no_module_imports_the_runner():
-    for name, wanted in import_graph().items():
-        if name.removeprefix("motion_lib.") not in RUNNERS:
-            assert not {module.removeprefix("motion_lib.") for module in wanted} & RUNNERS, name
+def test_every_module_has_a_room_and_the_root_is_small():
+    assert {room_of(module) for module in MODULES} == set(ROOMS)
+    assert len(list((REPOSITORY / "motion_lib").glob("*.py"))) <= 9
+
+
+def test_the_library_is_thin():
+    """The paper's method can be read without its companion."""
+    files = [path for room in LIBRARY for path in (REPOSITORY / "motion_lib" / room).glob("*.py")]
+    assert sum(len(path.read_text().splitlines()) for path in files) < 6_000
 
 
 def test_no_module_is_named_for_nothing():

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from motion_lib import config, reproduce
+from motion_lib import config
+from motion_lib.__main__ import make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,7 +63,7 @@ def test_notebooks_are_all_listed():
 
 @pytest.mark.parametrize("line", re.findall(r"^python -m motion_lib\.reproduce (.*?) +#", README, re.MULTILINE))
 def test_commands_are_understood(line):
-    args = reproduce._parser().parse_args(line.split())
+    args = make_parser().parse_args(["reproduce", *line.split()])
     config.check_names(name for name, _ in args.parameters)
 
 

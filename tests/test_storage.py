@@ -5,8 +5,16 @@ import json
 
 import pytest
 
-from motion_lib import storage, video
-from motion_lib.storage import atomic_path, built_once, content_hash, file_sha256, write_json, write_text
+from motion_lib import storage
+from motion_lib.data import video
+from motion_lib.storage import (
+    atomic_path,
+    built_once,
+    content_hash,
+    file_sha256,
+    write_json,
+    write_text,
+)
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from motion_lib.clip_loading import CLIP
-from motion_lib.datasets import VideoDataset, VideoItem
-from motion_lib.descriptions import DescriptionSet
-from motion_lib.frames import Clips
-from motion_lib.models import PrototypeClassifier
-from motion_lib.preprocessing import Preprocess
-from motion_lib.video import write_video
+from motion_lib.data.clips import Clips
+from motion_lib.data.datasets import VideoDataset, VideoItem
+from motion_lib.data.preprocessing import Preprocess
+from motion_lib.data.video import write_video
+from motion_lib.models.clip import CLIP
+from motion_lib.models.prototype import PrototypeClassifier
+from motion_lib.texts.descriptions import DescriptionSet
 
 PREPROCESS = Preprocess(num_frames=4, short_side=32, crop_size=32)
 MOTIONS = {

@@ -11,13 +11,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from motion_lib import video
-from motion_lib.descriptions import DescriptionSet, write_descriptions
-from motion_lib.miniature import drawing, motions, pretrain, sentences, stills, world
+from motion_lib.data import video
+from motion_lib.miniature import (
+    drawing,
+    motions,
+    pretrain,
+    sentences,
+    stills,
+    world,
+)
 from motion_lib.miniature.parallel import parallel_map
 from motion_lib.miniature.pretrain import TinyClip
 from motion_lib.miniature.world import DatasetSpec, MotionClass, World
 from motion_lib.storage import built_once, content_hash, write_json, write_text
+from motion_lib.texts.descriptions import DescriptionSet, write_descriptions
 
 VAL_SHARE = 0.2  # of the source clips, held out for choosing recipes: targets are never used for that
 UCF_GROUPS_PER_SPLIT = 2  # split k tests on groups 2k - 1 and 2k, as the official lists test on a range of groups

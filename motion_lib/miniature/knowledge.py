@@ -5,11 +5,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from motion_lib.evaluation import VideoFeatures, similarities
+from motion_lib.evaluation.features import VideoFeatures
+from motion_lib.evaluation.retrieval import similarities
 from motion_lib.miniature import drawing, motions, sentences
 from motion_lib.miniature.build import video_path
 from motion_lib.miniature.world import ClipSpec, DatasetSpec, draw_clip
-from motion_lib.models import PrototypeClassifier
+from motion_lib.models.prototype import PrototypeClassifier
 
 
 def _prompts() -> dict[str, tuple[list[str], list[str]]]:

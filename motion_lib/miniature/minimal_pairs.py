@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from motion_lib import video
-from motion_lib.datasets import VideoDataset, VideoItem
-from motion_lib.descriptions import DescriptionSet
+from motion_lib.data import video
+from motion_lib.data.datasets import VideoDataset, VideoItem
 from motion_lib.miniature import drawing, motions, sentences, world
 from motion_lib.miniature.parallel import parallel_map
 from motion_lib.miniature.world import FRAME_RATE, ClipSpec, World
 from motion_lib.storage import built_once, content_hash
+from motion_lib.texts.descriptions import DescriptionSet
 
 _FIELD = {"arms": "arm", "body": "body", "object": "item"}  # of a clip, for each kind
 KINDS = tuple(_FIELD)  # what the two clips of a pair differ in

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from motion_lib.clip_loading import CLIP, encode_text, tokenize
 from motion_lib.miniature.parallel import parallel_map
 from motion_lib.miniature.stills import CAPTIONS_EACH, draw_still
+from motion_lib.models.clip import CLIP, encode_text, tokenize
 
 # Mean and std of CLIP's preprocessing; the tiny CLIP keeps them so that nothing downstream differs.
 MEAN = (0.48145466, 0.4578275, 0.40821073)

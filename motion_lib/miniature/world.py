@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from motion_lib import video
+from motion_lib.data import video
 from motion_lib.miniature import drawing, motions, sentences
+from motion_lib.miniature.sentences import ARM_PHRASES, BODY_PHRASES, SCENE_WORDS, TEMPO_WORDS, with_article
+from motion_lib.texts.descriptions import DescriptionSet
 
 FRAME_RATE = 12
 TEMPO_CYCLES = {"slow": (0.9, 1.3), "quick": (2.0, 2.8)}  # motion cycles in one clip
@@ -191,3 +193,26 @@ def render_clip(spec: ClipSpec, height: int = 64, width: int = 96) -> np.ndarray
 def write_clip(path: str, dataset: DatasetSpec, which: MotionClass, clip: int, seed: int) -> None:
     """Render one clip and write it as h264. Here, so that worker processes need no torch and start fast."""
     video.write_video(path, render_clip(draw_clip(dataset, which, clip, seed)), FRAME_RATE)
+
+
+def action_descriptions(dataset: DatasetSpec) -> DescriptionSet:
+    """What each class is an activity with, and where."""
+    texts = tuple(
+        f"an activity that is done with {with_article(c.item)}, most often {SCENE_WORDS[c.scene]}."
+        for c in dataset.classes
+    )
+    return DescriptionSet(f"{dataset.key}_action", tuple(c.name for c in dataset.classes), texts)
+
+
+def alternate_version(dataset: DatasetSpec) -> DescriptionSet:
+    """The motion of each class in phrases that its description does not use."""
+    texts = tuple(_otherwise(c) for c in dataset.classes)
+    return DescriptionSet(f"{dataset.key}_alternate", tuple(c.name for c in dataset.classes), texts)
+
+
+def _otherwise(which: MotionClass) -> str:
+    arms = [phrase.format(item=which.item) for phrase in ARM_PHRASES[which.arm]]
+    arm = next(phrase for phrase in arms if phrase not in which.description)
+    body = next(phrase for phrase in BODY_PHRASES[which.body] if phrase not in which.description)
+    word = next(word for word in TEMPO_WORDS[which.tempo] if word not in which.description)
+    return f"a {word} motion: {arm} and {body}."

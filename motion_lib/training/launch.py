@@ -6,12 +6,16 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 
 import yaml
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
 from motion_lib.config import RunConfig
 from motion_lib.storage import write_text
+from motion_lib.training.recipe import PRECISIONS
 
 _SHOWN_LINES = 40  # of the log, in an error
 
@@ -22,7 +26,7 @@ def launched_by_torchrun() -> bool:
 
 
 def write_config(cfg: RunConfig, run_dir: Path) -> Path:
-    """All parameters of a run as YAML, for `python -m motion_lib.training --config`."""
+    """All parameters of a run as YAML, for `python -m motion_lib train --config`."""
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(cfg).items()}
     return write_text(run_dir / "config.yaml", yaml.safe_dump(values, sort_keys=False))
 
@@ -38,9 +42,9 @@ def launch(cfg: RunConfig, key: str, run_dir: Path, say: Callable[[str], None] =
     config = write_config(cfg, run_dir)
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cfg.devices)),
-        *("-m", "motion_lib.training", "--config", str(config), key),
+        *("-m", "motion_lib", "train", key, "--config", str(config)),
     ]
-    say(f"torchrun --nproc-per-node {cfg.devices} -m motion_lib.training --config {config.name} {key}")
+    say(f"torchrun --nproc-per-node {cfg.devices} -m motion_lib train {key} --config {config.name}")
     last: deque[str] = deque(maxlen=_SHOWN_LINES)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as group:
         try:
@@ -52,3 +56,20 @@ def launch(cfg: RunConfig, key: str, run_dir: Path, say: Callable[[str], None] =
             raise
     if group.returncode:
         raise RuntimeError(f"training on {cfg.devices} devices failed (exit {group.returncode}):\n" + "\n".join(last))
+
+
+def fabric_of(cfg: RunConfig) -> Fabric | None:
+    """What makes this process a member of torchrun's group; None if it was started alone."""
+    if not launched_by_torchrun():
+        return None
+    local, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    fabric = Fabric(
+        accelerator=cfg.torch_device.type,
+        devices=local,
+        num_nodes=everywhere // local,
+        # The others wait while the first device scores an epoch, which may take longer than torch's half hour.
+        strategy=DDPStrategy(timeout=timedelta(days=1)) if everywhere > 1 else "auto",
+        precision=PRECISIONS[cfg.precision],
+    )
+    fabric.launch()
+    return fabric

@@ -14,20 +14,20 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from motion_lib import clip_loading
-from motion_lib.augmentation import AUGMENTATIONS
-from motion_lib.datasets import VideoDataset
-from motion_lib.descriptions import DescriptionSet
-from motion_lib.frames import Clips, clips_for
-from motion_lib.loading import TrainingBatch, epoch_order, split_batch, training_batches
-from motion_lib.models import PrototypeClassifier
-from motion_lib.preprocessing import normalise
+from motion_lib.data.augmentation import AUGMENTATIONS
+from motion_lib.data.batches import TrainingBatch, epoch_order, split_batch, training_batches
+from motion_lib.data.clips import Clips, clips_for
+from motion_lib.data.datasets import VideoDataset
+from motion_lib.data.preprocessing import normalise
+from motion_lib.models import clip as clip_loading
+from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.storage import content_hash
-from motion_lib.training import run_files
+from motion_lib.texts.descriptions import DescriptionSet
+from motion_lib.training import checkpoints as run_files
+from motion_lib.training.checkpoints import History
 from motion_lib.training.memory import explained_out_of_memory
 from motion_lib.training.progress import Progress
 from motion_lib.training.recipe import PRECISIONS, Recipe, learning_rate
-from motion_lib.training.run_files import History
 from motion_lib.training.state import Step, end_epoch, resume, save
 
 

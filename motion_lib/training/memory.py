@@ -67,3 +67,17 @@ def dry_run(classifier: nn.Module, clips: int, precision: torch.dtype = torch.fl
         if device.type == "cuda":
             torch.cuda.empty_cache()
     return True
+
+
+def largest_in_training(classifier: nn.Module, optimizer: torch.optim.Optimizer, precision: torch.dtype) -> int:
+    """Clips that fit the device at once in training, by trying; several devices need one more copy of the gradients.
+
+    Args: classifier, precision: as `dry_run`.   optimizer: of its weights, with a learning rate of zero.
+    Raises: ValueError without a GPU.
+    """
+    if classifier.model.device.type != "cuda":
+        raise ValueError("--largest needs a GPU: a CPU would swap instead of saying that memory does not suffice.")
+    if not dry_run(classifier, 1, precision):
+        return 0
+    optimizer.step()  # its moments and the gradients stay, as in training
+    return largest_at_once(lambda clips: dry_run(classifier, clips, precision))

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from motion_lib import journal
-from motion_lib.storage import write_text
+from motion_lib.storage import append_line, read_lines, write_text
 
 LOG_EVERY = 10  # steps
 
@@ -48,12 +47,12 @@ class Progress:
     def _forget_after(self, start: int) -> None:
         """Drop what an interrupted run reported of steps that are now done again."""
         if self._path.is_file():
-            kept = [line for line in journal.read(self._path) if line["step"] <= start]
+            kept = [line for line in read_lines(self._path) if line["step"] <= start]
             write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def has_epoch(self, epoch: int) -> bool:
         """Whether the end of this epoch has been reported."""
-        lines = journal.read(self._path)
+        lines = read_lines(self._path)
         return any(line["step"] == epoch * self._steps and "train_loss" in line for line in lines)
 
     def step(self, epoch: int, step: int, loss: float, rate: float, clips: int, waited: float) -> None:
@@ -91,7 +90,7 @@ class Progress:
             self._events.close()
 
     def _write(self, number: int, epoch: float, measured: Mapping[str, float]) -> None:
-        journal.append(self._path, {"step": number, "epoch": round(epoch, 4), **measured})
+        append_line(self._path, {"step": number, "epoch": round(epoch, 4), **measured})
         if self._events is not None:
             for name, value in measured.items():
                 self._events.add_scalar(name, value, number)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from motion_lib.augmentation import AUGMENTATIONS
+from motion_lib.data.augmentation import AUGMENTATIONS
 
 CLIP_RATIO_READINGS = ("learning_rate", "gradient_norm")
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}  # and Lightning Fabric's names

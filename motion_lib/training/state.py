@@ -9,11 +9,11 @@ import torch.distributed as dist
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from motion_lib.models import PrototypeClassifier
-from motion_lib.training import run_files
+from motion_lib.models.prototype import PrototypeClassifier
+from motion_lib.training import checkpoints as run_files
+from motion_lib.training.checkpoints import History
 from motion_lib.training.progress import Progress
 from motion_lib.training.recipe import Recipe
-from motion_lib.training.run_files import History
 
 
 @dataclass

@@ -1,0 +1,273 @@
+"""The one command line: `python -m motion_lib COMMAND`, also installed as `motion`.
+
+Each command is a pair of functions: what it asks for, and what it does. Libraries are imported when a command runs,
+so that help costs nothing.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from motion_lib.config import RunConfig, parse_overrides
+from motion_lib.methods import METHODS
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        summary: a line for the list of commands.
+        example: what a user would type, one or two lines.
+        ask: adds the command's arguments to its parser.
+        run: does it and returns the exit code.
+    """
+
+    summary: str
+    example: str
+    ask: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after `motion`; None takes those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
+    """
+    args = make_parser().parse_args(argv)
+    try:
+        return COMMANDS[args.command].run(args)
+    except KeyboardInterrupt:
+        print(f"motion {args.command}: interrupted; the same command goes on.", file=sys.stderr)
+        return 130
+    except WrongArguments as error:
+        print(f"motion {args.command}: {error}", file=sys.stderr)
+        return 2
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"motion {args.command}: {error}", file=sys.stderr)
+        return 1
+
+
+class WrongArguments(ValueError):
+    """Arguments that argparse accepts and the command cannot use."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(prog="motion", description="Motion descriptions as classifiers of videos.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(
+            name,
+            help=command.summary,
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+            epilog=f"example:\n  {command.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.ask(one)
+    return parser
+
+
+# --- shared arguments -----------------------------------------------------------------------------
+
+
+def _ask_profile(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--profile", default="miniature", help="miniature (default) or paper")
+
+
+def _ask_parameters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help="override a parameter of the profile; repeatable",
+    )  # fmt: skip
+
+
+# --- reproduce ------------------------------------------------------------------------------------
+
+
+def _ask_reproduce(parser: argparse.ArgumentParser) -> None:
+    _ask_profile(parser)
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--from", dest="start", metavar="NN", help="first notebook to run, e.g. 03")
+    some.add_argument("--only", nargs="+", metavar="NN", help="run these notebooks alone")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="default: the profile's seed")
+    _ask_parameters(parser)
+    parser.add_argument("--list", action="store_true", help="show the notebooks and stop")
+    parser.add_argument("--notebooks", type=Path, help=argparse.SUPPRESS)
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from motion_lib.batch import reproduce
+
+    try:
+        found = reproduce.find_notebooks(args.notebooks or reproduce.NOTEBOOKS_DIR)
+        notebooks = reproduce.select(found, args.start, args.only)
+        if args.list:
+            print("\n".join(reproduce.titles(notebooks)))
+            return 0
+        reproduce.check_sources(notebooks)
+        steps = reproduce.plan(notebooks, args.profile, parse_overrides(args.parameters), args.seeds)
+    except (ValueError, FileNotFoundError) as error:
+        raise WrongArguments(error) from error
+    return reproduce.run(steps)
+
+
+# --- train ----------------------------------------------------------------------------------------
+
+
+def _ask_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("method", choices=[key for key, method in METHODS.items() if method.trained])
+    where = parser.add_mutually_exclusive_group()
+    _ask_profile(where)
+    where.add_argument("--config", type=Path, help="YAML with every parameter, as a run writes it")
+    _ask_parameters(parser)
+    parser.add_argument("--largest", action="store_true", help="print how many clips fit one device at once, and stop")
+
+
+def train_config(args: argparse.Namespace) -> RunConfig:
+    """The parameters of `train`: the profile's or the file's, then `-p`.
+
+    Args:
+        args: parsed arguments of `train`.
+
+    Raises:
+        ValueError: for an unknown parameter or a wrong value.
+    """
+    import yaml
+
+    overrides = parse_overrides(args.parameters)
+    if args.config is None:
+        return RunConfig.load(args.profile, **overrides)
+    return RunConfig.load(**{**yaml.safe_load(args.config.read_text(encoding="utf-8")), **overrides})
+
+
+def _train(args: argparse.Namespace) -> int:
+    try:
+        cfg = train_config(args)
+    except (ValueError, OSError) as error:
+        raise WrongArguments(error) from error
+    from motion_lib.experiment.experiment import Experiment
+    from motion_lib.training.launch import fabric_of
+
+    if args.largest:
+        print(Experiment(cfg).largest_at_once(args.method))
+        return 0
+    history = Experiment(cfg).train(args.method, fabric_of(cfg))
+    for row in history.rows:
+        print(f"epoch {row['epoch']}: loss {row['train_loss']:.3f}, top-1 {100 * row['train_acc1']:.1f} %")
+    print(f"weights: {history.last_checkpoint.name}; unreadable videos: {len(history.failed)}")
+    return 0
+
+
+# --- pack -----------------------------------------------------------------------------------------
+
+
+def _ask_pack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", help="kinetics400, ucf101, hmdb51")
+    parser.add_argument("--subset", default="train", help="train (default), val or test, all")
+    parser.add_argument("--split", type=int, default=1, help="official split of UCF-101 and HMDB-51")
+    parser.add_argument("--frames", type=int, default=8, help="frames T that a model sees (8); 4 T are kept")
+    parser.add_argument("--short-side", type=int, default=256, help="pixels (256)")
+    parser.add_argument("--interpolation", default="bicubic", help="bicubic (default), bilinear, opencv")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one a core)")
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from motion_lib.data.datasets import open_dataset
+    from motion_lib.data.pack import pack
+    from motion_lib.data.packed import CANDIDATES_PER_FRAME, Packing
+
+    root = RunConfig.load("paper").data_root
+    packing = Packing(args.short_side, args.interpolation, CANDIDATES_PER_FRAME * args.frames)
+    dataset = open_dataset(args.dataset, root, args.split, args.subset)
+    report = pack(dataset, packing, root / "frames", args.workers)
+    print(report.describe())
+    for video_id, reason in report.unreadable.items():
+        print(f"  {video_id}: {reason}")
+    return 0
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def _ask_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--check", action="store_true", help="fetch nothing, only say what is there")
+    parser.add_argument("--mirror", help="server in place of GitHub's")
+
+
+def _data(args: argparse.Namespace) -> int:
+    from motion_lib.data.download import GITHUB, download
+    from motion_lib.experiment.inputs import data_status
+
+    cfg = RunConfig.load("paper")
+    problems = [] if args.check else download(cfg.data_root, args.mirror or GITHUB)
+    print("\n".join(data_status(cfg)))
+    if problems:
+        print("\n".join(["Not fetched:", *problems]), file=sys.stderr)
+    return bool(problems)
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def _ask_checkpoints(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("keys", nargs="*", metavar="KEY", help="text4vis, vificlip, xclip, xclip_transformers")
+
+
+def _checkpoints(args: argparse.Namespace) -> int:
+    from motion_lib.models.released import RELEASES, fetch_release
+
+    root = RunConfig.load("paper").data_root
+    if unknown := [key for key in args.keys if key not in RELEASES]:
+        raise WrongArguments(f"no checkpoint {unknown[0]!r}: expected {', '.join(RELEASES)}.")
+    for key in args.keys:
+        print(f"{key}: {fetch_release(key, root)}")
+    for key, release in () if args.keys else RELEASES.items():
+        there = "here" if release.path(root).is_file() else f"missing; {release.how_to_get}"
+        print(f"{key}: {release.source}, {release.size}; {release.path(root)}: {there}")
+    return 0
+
+
+COMMANDS: dict[str, Command] = {
+    "reproduce": Command(
+        "run the notebooks in order",
+        "motion reproduce --seeds 0 1 2\n  motion reproduce --profile paper --from 03",
+        _ask_reproduce,
+        _reproduce,
+    ),
+    "train": Command(
+        "fine-tune one method outside a notebook, or go on where it was cut off",
+        "motion train motion --profile paper -p batch_size 256\n"
+        "  torchrun --nproc-per-node 4 -m motion_lib train motion --profile paper",
+        _ask_train,
+        _train,
+    ),
+    "pack": Command(
+        "pack the frames of a data set below MOTION_DATA; start it as often as you like",
+        "motion pack kinetics400 --workers 16",
+        _ask_pack,
+        _pack,
+    ),
+    "data": Command(
+        "fetch the authors' texts and the official lists, and say which data are missing",
+        "motion data --check",
+        _ask_data,
+        _data,
+    ),
+    "checkpoints": Command(
+        "list the baselines' released checkpoints, or download those that are named",
+        "motion checkpoints text4vis xclip",
+        _ask_checkpoints,
+        _checkpoints,
+    ),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

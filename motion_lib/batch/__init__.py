@@ -1,0 +1,1 @@
+"""The notebooks in order, through papermill, fit to publish."""

@@ -1,0 +1,192 @@
+"""Run the notebooks in order: `python -m motion_lib reproduce --profile miniature --seeds 0 1 2`.
+
+Each notebook runs through papermill in this very interpreter. Its executed copy and a page of HTML go to
+`results/<profile>/notebooks`. The source is never written to. The first failure stops the batch.
+"""
+
+import re
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import nbformat
+
+from motion_lib.batch.execution import NotebookError, execute
+from motion_lib.batch.publishing import LineLog, ProgressLog, Scrubber, write_html, write_notebook
+from motion_lib.config import REPOSITORY, RunConfig
+
+NOTEBOOKS_DIR = REPOSITORY / "notebooks"
+LAST_SHARED_STAGE = 1  # 00 and 01 do not depend on the seed: they run once, with the first
+REPORT_STAGE = 7  # reads every seed's records: runs once, at the end
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook to run with one seed."""
+
+    source: Path
+    config: RunConfig
+    folder: Path  # of the executed copy
+
+    @property
+    def name(self) -> str:
+        """Notebook and seed, for the log."""
+        return f"{self.source.stem}, seed {self.config.seed}"
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Every parameter, as papermill writes it into the notebook."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.config).items()}
+
+    def output(self, ending: str) -> Path:
+        """A file of this run: ".ipynb", ".html", or ".failed.ipynb"."""
+        return self.folder / f"{self.source.stem}{ending}"
+
+
+def find_notebooks(folder: Path) -> list[Path]:
+    """Notebooks named NN_title.ipynb, in order."""
+    found = sorted(folder.resolve().glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise FileNotFoundError(f"{folder}: no notebook named NN_title.ipynb. Is the checkout complete?")
+    return found
+
+
+def stage_of(notebook: Path) -> int:
+    """The number that a notebook's name starts with."""
+    return int(notebook.name[:2])
+
+
+def select(notebooks: list[Path], start: str | None, only: list[str] | None) -> list[Path]:
+    """The notebooks from `start` on, or those of `only`; numbers may be followed by the rest of the name."""
+    known = {stage_of(path) for path in notebooks}
+    asked = [_stage_number(text, known) for text in ([start] if start else only or [])]
+    if start:
+        return [path for path in notebooks if stage_of(path) >= asked[0]]
+    return [path for path in notebooks if not only or stage_of(path) in asked]
+
+
+def _stage_number(text: str, known: set[int]) -> int:
+    match = re.match(r"(\d{1,2})(?!\d)", text)
+    if not match or int(match[1]) not in known:
+        numbers = ", ".join(f"{number:02}" for number in sorted(known))
+        raise ValueError(f"no notebook {text!r}: expected one of {numbers}.")
+    return int(match[1])
+
+
+def titles(notebooks: list[Path]) -> list[str]:
+    """One line a notebook: its name and its title."""
+    lines = []
+    for path in notebooks:
+        text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        title = re.search(r"^# +(.+)$", text, re.MULTILINE)
+        lines.append(f"{path.stem:<28} {title[1] if title else ''}".rstrip())
+    return lines
+
+
+def check_sources(notebooks: list[Path]) -> None:
+    """Raise ValueError if a notebook holds outputs: then it is an executed copy, or was saved by hand."""
+    for path in notebooks:
+        cells = nbformat.read(path, as_version=4).cells
+        injected = any("injected-parameters" in cell.metadata.get("tags", []) for cell in cells)
+        if injected or any(cell.get("outputs") for cell in cells):
+            raise ValueError(f"{path.name} holds outputs, like an executed copy: strip it with nbstripout.")
+
+
+def plan(
+    notebooks: list[Path], profile: str, overrides: dict[str, object], seeds: list[int] | None = None
+) -> list[Step]:
+    """All steps in the order in which they run: shared stages, the others once per seed, the report.
+
+    Raises: ValueError for an unknown profile or parameter, a wrong type, or a seed given twice.
+    """
+    base = RunConfig.load(profile, **overrides)
+    for name, value in overrides.items():
+        if value is None and getattr(base, name) is not None:
+            raise ValueError(f"-p {name} null: the profile's {getattr(base, name)!r} would stay.")
+    if seeds and ("seed" in overrides or len(set(seeds)) < len(seeds)):
+        raise ValueError("give each seed once, by --seeds or by -p seed.")
+    configs = [RunConfig.load(profile, **overrides | {"seed": seed}) for seed in seeds or [base.seed]]
+    copies, own_seed = base.results_dir / "notebooks", RunConfig.load(profile).seed
+    steps = []
+    for index, config in enumerate(configs):
+        for path in notebooks:
+            shared = not LAST_SHARED_STAGE < stage_of(path) < REPORT_STAGE
+            if not shared or index == 0:
+                folder = copies if shared or config.seed == own_seed else copies / f"seed{config.seed}"
+                steps.append(Step(path, config, folder))
+    # The report goes last; sorting is stable, so all others keep their order.
+    return sorted(steps, key=lambda step: stage_of(step.source) >= REPORT_STAGE)
+
+
+def run(steps: list[Step]) -> int:
+    """Run the steps until one fails; prints progress and every stage's time."""
+    scrubber, times = Scrubber(), []
+    _announce(steps)
+    code = 0
+    for step in steps:
+        started = time.monotonic()
+        _say(f"[reproduce] {step.name} ...")
+        try:
+            run_step(step, scrubber)
+        except KeyboardInterrupt:
+            _say(f"[reproduce] {step.name}: interrupted. The notebooks finished before it stay in place.")
+            code = 130
+        except NotebookError as error:
+            report_failure(step, error, scrubber)
+            code = 1
+        times.append((step, time.monotonic() - started))
+        if code:
+            break
+        _say(f"[reproduce] {step.name}: done in {times[-1][1]:.1f} s")
+    _summarise(times, steps, code)
+    return code
+
+
+def run_step(step: Step, scrubber: Scrubber) -> None:
+    """Execute one notebook and write its copy and page; nothing unscrubbed reaches the disk."""
+    log = LineLog(scrubber.text, lambda line: _say(f"    | {line}"))
+    progress = ProgressLog(scrubber.text, lambda line: _say(f"    | {line}"))
+    copy = scrubber.notebook(execute(step.source, step.parameters, log, progress))
+    write_notebook(copy, step.output(".ipynb"))
+    write_html(copy, step.output(".html"), step.source.parent)
+    step.output(".failed.ipynb").unlink(missing_ok=True)
+
+
+def report_failure(step: Step, error: NotebookError, scrubber: Scrubber) -> None:
+    """Keep what had been executed, and say which cell failed and with what message."""
+    path = write_notebook(scrubber.notebook(error.notebook), step.output(".failed.ipynb"))
+    _say(f"[reproduce] FAILED: {step.name}")
+    _say(f"  cell:    {error.heading} > {error.code}")
+    _say(f"  message: {scrubber.text(str(error))}")
+    _say(f"  copy:    {_shown(path)}")
+
+
+def _announce(steps: list[Step]) -> None:
+    first = steps[0]
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(step.config.seed for step in steps))
+    stages = ", ".join(dict.fromkeys(step.source.stem for step in steps))
+    _say(f"[reproduce] profile {first.config.profile}, seed(s) {seeds}: {len(steps)} runs of {stages}")
+    _say(f"[reproduce] executed copies go to {_shown(first.config.results_dir / 'notebooks')}")
+
+
+def _summarise(times: list[tuple[Step, float]], steps: list[Step], code: int) -> None:
+    total = sum(seconds for _, seconds in times)
+    rows = [(step.source.stem, str(step.config.seed), seconds) for step, seconds in times]
+    rows.append(("total", "", total))
+    width = max(len(name) for name, _, _ in rows)
+    _say(f"\n{'stage':<{width}}  seed  seconds")
+    for name, seed, seconds in rows:
+        _say(f"{name:<{width}}  {seed:>4}  {seconds:7.1f}")
+    config = steps[0].config
+    if code:
+        _say(f"\n{len(times) - 1} of {len(steps)} runs finished.")
+    _say(f"Notebooks and pages: {_shown(config.results_dir / 'notebooks')}")
+    _say(f"Records and tables:  {_shown(config.results_dir)};  figures: {_shown(config.figures_dir)}")
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

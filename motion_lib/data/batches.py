@@ -1,0 +1,174 @@
+"""Batches of clips for training and evaluation, from one process or several workers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from motion_lib.data.augmentation import AUGMENTATIONS, Augmentation, View, make_views
+from motion_lib.data.clips import Clips
+from motion_lib.data.video import VideoReadError
+
+
+@dataclass
+class Batch:
+    """Clips of one step of an evaluation.
+
+    Attributes:
+        frames: (B, T, 3, S, S) uint8.   labels: (B,) int64.   indices: (B,) into the data set.
+        failed: {video_id: reason} of videos of this batch that could not be read.
+    """
+
+    frames: Tensor
+    labels: Tensor
+    indices: Tensor
+    failed: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass
+class TrainingBatch:
+    """Clips that go through a model at once, not yet cut to the views that were drawn for them.
+
+    Attributes:
+        clips: B tensors (T, 3, H, W) uint8.   views: one of each.   size: S, the side that the model takes.
+        labels: (B,) int64.   indices, failed: as in `Batch`.
+    """
+
+    clips: list[Tensor]
+    views: list[View]
+    size: int
+    labels: Tensor
+    indices: list[int]
+    failed: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def pin_memory(self) -> "TrainingBatch":
+        """For the loader: memory from which a GPU copies while it computes."""
+        self.clips = [clip.pin_memory() for clip in self.clips]
+        self.labels = self.labels.pin_memory()
+        return self
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Views (B, T, 3, S, S) uint8 and labels (B,) on the device, where the views are made."""
+        clips = [clip.to(device, non_blocking=True) for clip in self.clips]
+        return make_views(clips, self.views, self.size), self.labels.to(device, non_blocking=True)
+
+
+class _EvaluationView(Dataset):
+    """Clips as a torch data set, with the frames of testing."""
+
+    def __init__(self, clips: Clips):
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> tuple[int, np.ndarray | VideoReadError]:
+        try:
+            return index, self.clips[index]
+        except VideoReadError as error:
+            return index, error
+
+
+class _TrainingView(Dataset):
+    """Clips with random frames and a random view. Both depend on (seed, epoch, video) alone, so neither the
+    number of workers or devices nor an interruption changes them."""
+
+    def __init__(self, clips: Clips, seed: tuple[int, int], augmentation: Augmentation):
+        self.clips, self.seed, self.augmentation = clips, seed, augmentation
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> tuple[int, np.ndarray | VideoReadError, View | None]:
+        rng = np.random.default_rng([*self.seed, index])
+        try:
+            frames = self.clips.sample(index, rng, self.augmentation.whole_frames)
+        except VideoReadError as error:
+            return index, error, None
+        return index, frames, self.augmentation.draw(rng, *frames.shape[2:], self.clips.preprocess.crop_size)
+
+
+class _EvaluationCollate:
+    def __init__(self, clips: Clips):
+        self.items = clips.dataset.items
+
+    def __call__(self, samples: list[tuple[int, np.ndarray | VideoReadError]]) -> Batch:
+        read = [(index, clip) for index, clip in samples if not isinstance(clip, VideoReadError)]
+        failed = {self.items[i].video_id: e.reason for i, e in samples if isinstance(e, VideoReadError)}
+        frames = torch.from_numpy(np.stack([clip for _, clip in read])) if read else torch.empty(0, dtype=torch.uint8)
+        labels = torch.tensor([self.items[index].label for index, _ in read], dtype=torch.int64)
+        return Batch(frames, labels, torch.tensor([index for index, _ in read], dtype=torch.int64), failed)
+
+
+class _TrainingCollate:
+    def __init__(self, clips: Clips):
+        self.items, self.size = clips.dataset.items, clips.preprocess.crop_size
+
+    def __call__(self, samples: list[tuple[int, np.ndarray | VideoReadError, View | None]]) -> TrainingBatch:
+        read = [sample for sample in samples if not isinstance(sample[1], VideoReadError)]
+        failed = {self.items[i].video_id: e.reason for i, e, _ in samples if isinstance(e, VideoReadError)}
+        return TrainingBatch(
+            [torch.from_numpy(np.ascontiguousarray(frames)) for _, frames, _ in read],
+            [view for _, _, view in read],
+            self.size,
+            torch.tensor([self.items[index].label for index, _, _ in read], dtype=torch.int64),
+            [index for index, _, _ in read],
+            failed,
+        )
+
+
+def epoch_order(length: int, seed: int, epoch: int) -> list[int]:
+    """Random order of the clips of one epoch, fixed by (seed, epoch)."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(length, generator=generator).tolist()
+
+
+def split_batch(batch: Sequence[int], rank: int, world_size: int, at_once: int) -> list[list[int]]:
+    """The part of a batch that one device of `world_size` takes, cut into pieces of `at_once` clips or fewer.
+
+    Every clip goes to exactly one device; the last ones may have one clip less, or none.
+    """
+    share = np.array_split(np.array(batch, dtype=np.int64), world_size)[rank].tolist()
+    return [share[start : start + at_once] for start in range(0, len(share), at_once)]
+
+
+def training_batches(
+    clips: Clips,
+    pieces: Sequence[Sequence[int]],
+    seed: int,
+    epoch: int,
+    num_workers: int = 0,
+    augmentation: Augmentation = AUGMENTATIONS["none"],
+    pin_memory: bool = False,
+) -> DataLoader:
+    """One TrainingBatch for each of `pieces`, which list clips by index.
+
+    Raises: ValueError if the augmentation needs whole frames and the clips' cache has none.
+    """
+    if augmentation.whole_frames and not clips.source.whole_frames:
+        raise ValueError(
+            f"{clips.dataset.name}: a random crop needs whole frames, and this frame cache keeps their centre only. "
+            'Use frame_cache "packed" or "none", or augmentation "flip".'
+        )
+    view = _TrainingView(clips, (seed, epoch), augmentation)
+    return DataLoader(
+        view,
+        batch_sampler=pieces,
+        num_workers=num_workers,
+        collate_fn=_TrainingCollate(clips),
+        pin_memory=pin_memory,
+    )
+
+
+def evaluation_batches(clips: Clips, batch_size: int, num_workers: int = 0) -> DataLoader:
+    """Batches in the order of the data set with the frames of testing."""
+    return DataLoader(_EvaluationView(clips), batch_size, num_workers=num_workers, collate_fn=_EvaluationCollate(clips))

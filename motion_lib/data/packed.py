@@ -1,0 +1,172 @@
+"""A cache of the frames of a large data set, packed once as JPEG and read by every epoch of training.
+
+`python -m motion_lib.data.pack` writes it. A folder holds one cache:
+
+    shard-0012.jpegs   pictures of about 256 videos, one after the other
+    shard-0012.npz     whose they are; written last, so its presence says that the shard is whole
+    shard-0012.lock    locked by the process that writes the shard; a process that dies lets go of it
+    report.json        what was kept, and which videos could not be read
+
+Of each video 4 T frames are kept, the first of each of 4 T equal segments. The frames that testing
+asks for are among them, and training still draws from four frames in each of its T segments.
+"""
+
+import math
+import mmap
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+
+from motion_lib.data.catalogue import OFFICIAL
+from motion_lib.data.datasets import VideoDataset, VideoItem
+from motion_lib.data.preprocessing import Preprocess, crop
+from motion_lib.storage import content_hash
+
+CANDIDATES_PER_FRAME = 4
+VIDEOS_PER_SHARD = 256
+BYTES_PER_PIXEL = 0.32  # of a JPEG of quality 95; measured on clips of Kinetics-400, see benchmarks/frame_cache.py
+_FORMAT = 1  # raise it when decoding or resizing changes what is kept
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What is kept of a video: `candidates` frames, resized to `short_side`, uncropped, as JPEG of `quality`."""
+
+    short_side: int = 256
+    interpolation: str = "bicubic"
+    candidates: int = 8 * CANDIDATES_PER_FRAME
+    quality: int = 95
+
+    @classmethod
+    def of(cls, preprocess: Preprocess) -> "Packing":
+        """What a model with this preprocessing reads."""
+        return cls(preprocess.short_side, preprocess.interpolation, CANDIDATES_PER_FRAME * preprocess.num_frames)
+
+    def bytes_per_video(self, aspect: float = 4 / 3) -> int:
+        """Estimated disk space of one video."""
+        return int(self.candidates * self.short_side**2 * aspect * BYTES_PER_PIXEL)
+
+
+def candidate_indices(n: int, count: int) -> np.ndarray:
+    """The frames that are kept of n: all of them, or the first of each of `count` equal segments."""
+    return np.arange(n) if n <= count else np.arange(count) * n // count
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The videos of one shard and where it lies; no suffix."""
+
+    base: Path
+    items: tuple[VideoItem, ...]
+
+    def path(self, suffix: str) -> Path:
+        """Its file of this suffix."""
+        return self.base.with_name(f"{self.base.name}.{suffix}")
+
+    def index(self) -> dict[str, np.ndarray] | None:
+        """Its index, or None if it is not whole: not written, or written when fewer or other videos were there."""
+        try:
+            with np.load(self.path("npz")) as file:
+                index = dict(file)
+        except FileNotFoundError:
+            return None
+        row = {video_id: i for i, video_id in enumerate(index["ids"].tolist())}
+        if any(item.video_id not in row for item in self.items):
+            return None
+        # What could not be read may have been mended. (Asking for the size of each of 240,000 files is slow.)
+        unread = [item for item in self.items if not index["frames"][row[item.video_id]]]
+        if any(item.path.stat().st_size != index["file_size"][row[item.video_id]] for item in unread):
+            return None
+        return index
+
+
+def shards_of(dataset: VideoDataset, folder: Path) -> list[Shard]:
+    """The shards of a data set; a video's is fixed by its name and the length of the official list alone."""
+    count = math.ceil((len(dataset) + len(dataset.missing)) / VIDEOS_PER_SHARD)
+    members: list[list[VideoItem]] = [[] for _ in range(count)]
+    for item in dataset.items:
+        members[zlib.crc32(item.video_id.encode()) % count].append(item)
+    return [Shard(folder / f"shard-{k:04d}", tuple(items)) for k, items in enumerate(members) if items]
+
+
+def cache_folder(parent: Path, dataset: VideoDataset, packing: Packing) -> Path:
+    """Where the cache of a data set lies; other settings, another split or other videos are another cache."""
+    listed = sorted([*(item.video_id for item in dataset.items), *dataset.missing])
+    # An official name says which video it is, wherever it lies; names of a data set of the user's own do not.
+    place = "" if dataset.name in OFFICIAL or not dataset.items else str(dataset.items[0].path.absolute())
+    identity = content_hash(_FORMAT, asdict(packing), dataset.split, listed, place)
+    return parent / f"{dataset.name}-{dataset.subset}-packed-{identity}"
+
+
+class PackedFrames:
+    """Frames of a packed data set, for reading at random.
+
+    Attributes:
+        items: the readable videos, in the order of the data set.   failed: {video_id: reason} of the others.
+    """
+
+    whole_frames = True
+
+    def __init__(self, dataset: VideoDataset, preprocess: Preprocess, parent: Path):
+        """Open a whole cache. Raises: FileNotFoundError if something of it is not packed yet."""
+        self._preprocess, self._packing = preprocess, Packing.of(preprocess)
+        folder = cache_folder(parent, dataset, self._packing)
+        found: dict[str, tuple[int, int, int]] = {}  # video -> shard, first picture, frames of the video
+        reasons: dict[str, str] = {}
+        self._files, begins, ends, pictures = [], [], [], 0
+        for number, shard in enumerate(shards_of(dataset, folder)):
+            index = shard.index()
+            if index is None:
+                raise FileNotFoundError(f"{folder}: not all videos of {dataset.name} are packed; call pack() first.")
+            self._files.append(shard.path("jpegs"))
+            ends.append(np.cumsum(index["sizes"], dtype=np.int64))
+            begins.append(ends[-1] - index["sizes"])
+            kept = np.minimum(index["frames"], self._packing.candidates)
+            firsts = pictures + np.cumsum(kept) - kept
+            pictures += int(kept.sum())
+            columns = (index["ids"], firsts, index["frames"], index["reasons"])
+            for video_id, first, frames, reason in zip(*(column.tolist() for column in columns), strict=True):
+                found[video_id], reasons[video_id] = (number, first, frames), reason
+        self.items = tuple(item for item in dataset.items if found[item.video_id][2])
+        ids = (item.video_id for item in dataset.items)
+        self.failed = {video_id: reasons[video_id] for video_id in ids if not found[video_id][2]}
+        where = np.array([found[item.video_id] for item in self.items], dtype=np.int64).reshape(-1, 3)
+        self._shard, self._first, self._frames = where.T
+        self._begin, self._end = np.concatenate(begins), np.concatenate(ends)
+
+    def __getstate__(self) -> dict:
+        """Without the open files: a worker process opens its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_maps"}
+
+    @cached_property
+    def _maps(self) -> dict[int, mmap.mmap]:
+        return {}
+
+    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
+        """(T, S, S, 3) uint8 of video `index`, or (T, H, W, 3) if `whole`; `choose` maps its frame count to indices.
+
+        A frame that was not kept is replaced by the last kept one before it. With text4vis sampling that one is in the
+        same segment; with center sampling, whose segments leave out the rest of a video, it may be in the one before.
+        """
+        count = int(self._frames[index])
+        kept = candidate_indices(count, self._packing.candidates)
+        positions = np.searchsorted(kept, choose(count), side="right") - 1
+        jpegs = [self._jpeg(index, int(position)) for position in positions]
+        height, width, *_ = simplejpeg.decode_jpeg_header(jpegs[0])
+        pictures = np.empty((len(jpegs), height, width, 3), dtype=np.uint8)
+        for jpeg, picture in zip(jpegs, pictures, strict=True):
+            simplejpeg.decode_jpeg(jpeg, buffer=picture)
+        return pictures if whole else crop(pictures, self._preprocess)
+
+    def _jpeg(self, index: int, position: int) -> bytes:
+        number = int(self._shard[index])
+        if number not in self._maps:
+            with self._files[number].open("rb") as file:
+                self._maps[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        i = int(self._first[index]) + position
+        return self._maps[number][self._begin[i] : self._end[i]]

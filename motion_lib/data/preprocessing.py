@@ -1,0 +1,116 @@
+"""What a model wants to see, as data, and the one function that makes it.
+
+Preprocessing belongs to a model: it is carried by the model, applied by the loader and written
+into every record.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from motion_lib.data.video import SAMPLING
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)  # as ViFi-CLIP and X-CLIP write it
+IMAGENET_STD = (58.395 / 255, 57.12 / 255, 57.375 / 255)
+_PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+INTERPOLATION = (*_PILLOW, "opencv")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Frames of a video -> input of a model.
+
+    Attributes:
+        num_frames: T.   sampling: "text4vis" (start of each segment) or "center".
+        short_side: pixels of the shorter side after resizing.   crop_size: of the square centre crop.
+        interpolation: "bicubic" or "bilinear" as torchvision on Pillow pictures (antialiased), or
+            "opencv": bilinear without antialiasing, sizes and offsets rounded as mmaction does.
+        mean, std: of each channel on the 0-1 scale.
+    """
+
+    num_frames: int = 8
+    sampling: str = "text4vis"
+    short_side: int = 256
+    crop_size: int = 224
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+
+    def __post_init__(self):
+        if self.sampling not in SAMPLING or self.num_frames < 1:
+            raise ValueError(
+                f"{self.num_frames} frames sampled by {self.sampling!r}: "
+                f"expected at least 1 and one of {', '.join(SAMPLING)}."
+            )
+        if self.interpolation not in INTERPOLATION:
+            raise ValueError(f"interpolation {self.interpolation!r}: expected one of {', '.join(INTERPOLATION)}.")
+        if not 1 <= self.crop_size <= self.short_side:
+            raise ValueError(f"crop_size {self.crop_size}: expected 1 to short_side ({self.short_side}).")
+
+    def as_dict(self) -> dict:
+        """Plain values for a record."""
+        return asdict(self)
+
+
+def crop_offsets(height: int, width: int, size: int, rounded: bool = True) -> tuple[int, int]:
+    """Top and left of the centre crop, rounded as torchvision's CenterCrop does, or down as mmaction does."""
+    if not rounded:
+        return (height - size) // 2, (width - size) // 2
+    return round((height - size) / 2.0), round((width - size) / 2.0)
+
+
+def resized_size(height: int, width: int, short_side: int, rounded: bool = False) -> tuple[int, int]:
+    """(height, width) after the short side is resized.
+
+    The long side is truncated, as torchvision does, or rounded half up, as mmaction does.
+    """
+    extra = 0.5 if rounded else 0.0
+    if height <= width:
+        return short_side, int(short_side * width / height + extra)
+    return int(short_side * height / width + extra), short_side
+
+
+def resize_and_crop(frames: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """(T, H, W, 3) uint8 -> (T, S, S, 3) uint8 with S = crop_size."""
+    return crop(resize(frames, preprocess.short_side, preprocess.interpolation), preprocess)
+
+
+def resize(frames: np.ndarray, short_side: int, interpolation: str) -> np.ndarray:
+    """(T, H, W, 3) uint8 -> the same with the shorter side at `short_side` pixels."""
+    height, width = frames.shape[1:3]
+    opencv = interpolation == "opencv"
+    size = resized_size(height, width, short_side, rounded=opencv)
+    if size == (height, width):
+        return frames
+    return _bilinear(frames, size) if opencv else _resized(frames, size, _PILLOW[interpolation])
+
+
+def crop(frames: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """(T, H, W, 3) uint8, resized -> its centre (T, S, S, 3)."""
+    top, left = crop_offsets(*frames.shape[1:3], preprocess.crop_size, preprocess.interpolation != "opencv")
+    return frames[:, top : top + preprocess.crop_size, left : left + preprocess.crop_size]
+
+
+def _resized(frames: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
+    pictures = (Image.fromarray(frame).resize(size[::-1], how) for frame in frames)
+    return np.stack([np.asarray(picture) for picture in pictures])
+
+
+def _bilinear(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """OpenCV's INTER_LINEAR to the rounding of its fixed-point arithmetic: four neighbours, no antialiasing."""
+    planes = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    resized = F.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=False)
+    return resized.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def normalise(frames: Tensor, preprocess: Preprocess) -> Tensor:
+    """(..., 3, S, S) uint8 -> float32 with the model's mean and std, on the tensor's device."""
+    mean = torch.tensor(preprocess.mean, device=frames.device).view(3, 1, 1)
+    std = torch.tensor(preprocess.std, device=frames.device).view(3, 1, 1)
+    return (frames.float() / 255 - mean) / std

@@ -1,0 +1,1 @@
+"""Features, retrieval, metrics, intervals and protocols."""

@@ -1,0 +1,138 @@
+"""Motion-description retrieval: which of all descriptions fits this video best?
+
+Each video is encoded once per model; any number of description sets is then scored against the
+features. With one right description per video, recall at k is top-k accuracy (paper, section 5).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from motion_lib.data.clips import Clips
+from motion_lib.data.datasets import VideoDataset
+from motion_lib.evaluation.features import VideoFeatures, encode_videos
+from motion_lib.evaluation.intervals import Interval, bootstrap_accuracy
+from motion_lib.evaluation.metrics import mean_per_class, ranks_of_texts, retrieval_metrics
+from motion_lib.models.prototype import VideoTextModel
+from motion_lib.texts.descriptions import DescriptionSet
+
+_COMPARED_AT_ONCE = 4096  # videos
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """How well one description set is retrieved.
+
+    Attributes:
+        scores: (N, K) logits.   labels: (N,) right descriptions.   groups: (N,) for the bootstrap.
+        video_ids: (N,) in the same order.   failed: {video_id: reason} of the unreadable videos.
+        missing: videos of the official list that are not on disk.
+
+    A tie counts against the model, so that a constant score is never right (`motion_lib.evaluation.metrics`).
+    """
+
+    dataset: str
+    descriptions: str
+    scores: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    video_ids: tuple[str, ...]
+    failed: dict[str, str]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """(N,) how many other descriptions score at least as high as the right one."""
+        return ranks_of_texts(self.scores, self.labels)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """(N,) bool: the right description came first."""
+        return self.ranks == 0
+
+    def accuracy(self, k: int = 1) -> float:
+        """Share of videos whose description is among the k best."""
+        return float((self.ranks < k).mean())
+
+    @property
+    def mean_per_class_acc(self) -> float:
+        """Top-1 averaged over the classes that have videos."""
+        return mean_per_class(self.correct, self.labels)
+
+    def metrics(self) -> dict[str, float]:
+        """All metrics of both directions, see `motion_lib.evaluation.metrics.retrieval_metrics`."""
+        return retrieval_metrics(self.scores, self.labels)
+
+    def among(self, videos: np.ndarray | None = None, classes: Collection[int] | None = None) -> "RetrievalResult":
+        """The same answers on some of the videos, or among some of the classes.
+
+        Args:
+            videos: (N,) bool, those that are kept.
+            classes: the candidates that are left; videos of other classes go too. Labels are renumbered.
+        Raises: ValueError if no video is left.
+        """
+        keep = np.ones(len(self.labels), dtype=bool) if videos is None else np.array(videos, dtype=bool)
+        columns = np.arange(self.scores.shape[1]) if classes is None else np.array(sorted(classes))
+        keep &= np.isin(self.labels, columns)
+        if not keep.any():
+            raise ValueError(f"{self.dataset}: none of its {len(keep)} videos is left to score.")
+        return replace(
+            self,
+            scores=self.scores[np.ix_(keep, columns)],
+            labels=np.searchsorted(columns, self.labels[keep]),
+            groups=self.groups[keep],
+            video_ids=tuple(video_id for video_id, kept in zip(self.video_ids, keep, strict=True) if kept),
+        )
+
+    def interval(self, resamples: int = 10_000, confidence: float = 0.95) -> Interval:
+        """Top-1 with its bootstrap interval over groups of clips from one recording."""
+        return bootstrap_accuracy(self.correct, self.groups, resamples=resamples, confidence=confidence)
+
+
+def similarities(model: VideoTextModel, features: Tensor, texts: Sequence[str]) -> Tensor:
+    """(N, ...) features on the CPU and K texts -> (N, K) float32 logits on the CPU, compared where the model has its
+    text features."""
+    with torch.inference_mode():
+        encoded, parts = model.encode_text(texts), features.split(_COMPARED_AT_ONCE)
+        device = getattr(encoded, "device", "cpu")
+        return torch.cat([model.similarity(part.to(device), encoded).float().cpu() for part in parts])
+
+
+def score_all(model: VideoTextModel, videos: VideoFeatures, sets: Sequence[DescriptionSet]) -> list[RetrievalResult]:
+    """Compare every video with every description of its data set's classes, for many description sets at once.
+
+    A text that several sets share is encoded once, and all are compared with the videos in one product.
+    """
+    chosen = [descriptions.select(videos.dataset.class_names) for descriptions in sets]
+    row = {text: i for i, text in enumerate(dict.fromkeys(text for only in chosen for text in only.texts))}
+    logits = similarities(model, videos.features, tuple(row)).numpy()
+    shared = (
+        np.array(videos.dataset.labels),
+        np.array(videos.dataset.groups),
+        tuple(item.video_id for item in videos.dataset.items),
+        videos.failed,
+        videos.dataset.missing,
+    )
+    return [
+        RetrievalResult(videos.dataset.name, descriptions.name, logits[:, [row[text] for text in only.texts]], *shared)
+        for descriptions, only in zip(sets, chosen, strict=True)
+    ]
+
+
+def score(model: VideoTextModel, videos: VideoFeatures, descriptions: DescriptionSet) -> RetrievalResult:
+    """Compare every video with every description of its data set's classes."""
+    return score_all(model, videos, [descriptions])[0]
+
+
+def evaluate(
+    model: VideoTextModel,
+    dataset: VideoDataset | Clips,
+    descriptions: DescriptionSet,
+    batch_size: int = 32,
+    num_workers: int = 0,
+) -> RetrievalResult:
+    """Top-1 retrieval of a data set's descriptions (paper, Tables 2 and 3), on the model's device."""
+    return score(model, encode_videos(model, dataset, batch_size, num_workers), descriptions)

@@ -1,0 +1,1 @@
+"""One configured run: its data, its trained models, its records."""

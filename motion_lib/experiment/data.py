@@ -1,0 +1,219 @@
+"""What an experiment works on: two classes with one interface, for the miniature and for the official data sets."""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+
+from motion_lib.config import RunConfig
+from motion_lib.data.clips import Clips, open_clips
+from motion_lib.data.datasets import VideoDataset, check_missing, open_dataset
+from motion_lib.data.preprocessing import Preprocess
+from motion_lib.evaluation.protocols import SPLITS, ProtocolLists
+from motion_lib.experiment.inputs import authors_csv, missing_inputs, resolved, stop_without
+from motion_lib.methods import DESCRIPTION_KINDS
+from motion_lib.miniature.build import MiniaturePaths, build
+from motion_lib.miniature.minimal_pairs import PairPaths, build_pairs
+from motion_lib.miniature.pretrain import TinyClip
+from motion_lib.miniature.sentences import class_caption
+from motion_lib.miniature.world import World, action_descriptions, alternate_version, make_world
+from motion_lib.texts.descriptions import DescriptionSet, changed_by_masking, read_descriptions
+from motion_lib.texts.overlap import LEVELS, seen_texts, without_counterpart
+
+
+def open_data(cfg: RunConfig, models: bool = True) -> "Data":
+    """The data of a configuration; the miniature is built when it is first looked at.
+
+    Args:
+        cfg: the run.
+        models: False where none of this project's models will be trained or loaded, which then need not be there.
+
+    Raises:
+        MissingInputs: with one list of everything that the profile lacks on this machine.
+    """
+    if cfg.profile == "miniature":
+        return MiniatureData(cfg)
+    stop_without(cfg, missing_inputs(cfg, models))
+    print(f"profile {cfg.profile!r}: all inputs are there.")
+    return OfficialData(cfg)
+
+
+class Data(ABC):
+    """Data sets, texts and backbone of one configuration.
+
+    Attributes:
+        cfg: the run.
+        label: the rendered world that records are of; "" for data that are not rendered.
+        known: the data set whose true content is known, clip by clip; None where there is none.
+    """
+
+    label = ""
+    known: str | None = None
+
+    def __init__(self, cfg: RunConfig):
+        self.cfg = cfg
+
+    @property
+    @abstractmethod
+    def root(self) -> Path:
+        """Parent of the official layouts."""
+
+    @property
+    @abstractmethod
+    def backbone(self) -> str:
+        """What `load_model` takes: an OpenAI name or a path."""
+
+    @abstractmethod
+    def descriptions(self, name: str, kind: str) -> DescriptionSet:
+        """Motion descriptions of a data set; `kind` is "object" (named) or "masked"."""
+
+    @abstractmethod
+    def other_texts(self, name: str) -> dict[str, DescriptionSet | None]:
+        """Action descriptions and the alternate version of a target's motion descriptions; None where not at hand."""
+
+    @abstractmethod
+    def caption(self, index: int) -> str:
+        """An ordinary caption of source class `index`."""
+
+    @property
+    def minimal_pairs(self) -> PairPaths | None:
+        """Rendered clips that differ in one thing alone; None where the truth of clips is not known."""
+        return None
+
+    @property
+    def backbone_label(self) -> str:
+        """The backbone as a notebook prints it, without a path."""
+        return Path(self.backbone).name if Path(self.backbone).is_file() else self.backbone
+
+    def dataset(self, name: str, subset: str) -> VideoDataset:
+        """One data set.
+
+        Raises:
+            TooManyMissing: above the share `max_missing`.
+        """
+        dataset = open_dataset(name, self.root, self.cfg.split, subset)
+        check_missing(dataset, self.cfg.max_missing)
+        return dataset
+
+    def clips(self, name: str, subset: str, preprocess: Preprocess) -> Clips:
+        """The same, ready for a model, with the frame cache of the configuration.
+
+        What is packed loses a little to JPEG, so only training reads it: targets are encoded once for each model and
+        decoded for that.
+        """
+        cache = self.cfg.frame_cache
+        if cache == "packed" and (name, subset) != (self.cfg.source, "train"):
+            cache = "none"
+        dataset = self.dataset(name, subset)
+        clips = open_clips(dataset, preprocess, self.root / "frames", cache, self.cfg.num_workers)
+        check_missing(clips.dataset, self.cfg.max_missing, clips.failed)
+        return clips
+
+    def protocol_lists(self, target: str, kind: str) -> ProtocolLists:
+        """Which videos and classes of a target each protocol counts, when its descriptions of `kind` are scored.
+
+        A text that masking changed is no longer one that the source holds.
+        """
+        names = self.dataset(target, "all").class_names
+        named, masked = (self.descriptions(target, each).select(names) for each in DESCRIPTION_KINDS)
+        source = self.descriptions(self.cfg.source, "object")
+        seen = set(seen_texts(self.descriptions(target, kind).select(names), source))
+        classes = {
+            "text seen in the source": tuple(sorted(seen)),
+            "text not seen in the source": tuple(c for c in range(len(names)) if c not in seen),
+        }
+        for level in LEVELS:
+            without = without_counterpart(target, names, source.class_names, level)
+            classes[f"no counterpart in the source ({level})"] = without
+        classes["changed by masking"] = changed_by_masking(named, masked)
+        return ProtocolLists({split: self._test_ids(target, split) for split in SPLITS}, classes)
+
+    def _test_ids(self, target: str, split: int) -> frozenset[str] | None:
+        """Videos of an official test list; None where the list is not at hand."""
+        try:
+            return frozenset(item.video_id for item in open_dataset(target, self.root, split, "test").items)
+        except FileNotFoundError:
+            return None
+
+
+class MiniatureData(Data):
+    """The rendered world and its tiny CLIP, built if absent."""
+
+    known = "miniature-hmdb"  # of the targets the one whose objects and scenes are drawn freely
+
+    @cached_property
+    def paths(self) -> MiniaturePaths:
+        """Where the world and its CLIP lie; rendering and pretraining happen here."""
+        cfg = self.cfg
+        tiny = TinyClip(num_stills=cfg.stills, epochs=cfg.pretrain_epochs)
+        sizes = {"source_clips": cfg.source_clips, "target_clips": cfg.target_clips}
+        return build(cfg.data_root / "miniature", cfg.world_seed, tiny, **sizes)
+
+    @cached_property
+    def world(self) -> World:
+        """The classes of the miniature."""
+        cfg = self.cfg
+        return make_world(cfg.world_seed, source_clips=cfg.source_clips, target_clips=cfg.target_clips)
+
+    @property
+    def root(self) -> Path:
+        """The world's folder."""
+        return self.paths.root
+
+    @property
+    def label(self) -> str:
+        """Name of the world's folder, which is made of everything that drew it."""
+        return self.root.name
+
+    @property
+    def backbone(self) -> str:
+        """The tiny CLIP, unless the configuration names another."""
+        return str(self.paths.clip) if self.cfg.backbone == "miniature" else resolved(self.cfg.backbone)
+
+    def descriptions(self, name: str, kind: str) -> DescriptionSet:
+        """This project's own sentences."""
+        return read_descriptions(self.paths.descriptions(name.removeprefix("miniature-"), kind))
+
+    def other_texts(self, name: str) -> dict[str, DescriptionSet | None]:
+        """Made of the same classes."""
+        spec = {"miniature-ucf": self.world.ucf, "miniature-hmdb": self.world.hmdb}[name]
+        return {"action description": action_descriptions(spec), "alternate version": alternate_version(spec)}
+
+    def caption(self, index: int) -> str:
+        """The alt text of a still: a thing and a place."""
+        return class_caption(self.world.source.classes[index])
+
+    @cached_property
+    def minimal_pairs(self) -> PairPaths:
+        """Rendered beside the world, if absent."""
+        cfg = self.cfg
+        return build_pairs(cfg.data_root / "miniature", self.world, cfg.world_seed, cfg.pairs, cfg.action_clips)
+
+
+class OfficialData(Data):
+    """Kinetics-400, UCF-101 and HMDB-51 below MOTION_DATA, with the authors' descriptions."""
+
+    @property
+    def root(self) -> Path:
+        """MOTION_DATA."""
+        return self.cfg.data_root
+
+    @property
+    def backbone(self) -> str:
+        """As the configuration names it."""
+        return resolved(self.cfg.backbone)
+
+    def descriptions(self, name: str, kind: str) -> DescriptionSet:
+        """The authors' file."""
+        return read_descriptions(authors_csv(self.cfg, name, kind))
+
+    def other_texts(self, name: str) -> dict[str, DescriptionSet | None]:
+        """The authors' further files."""
+        paths = {kind: authors_csv(self.cfg, name, kind) for kind in ("action description", "alternate version")}
+        return {
+            kind: read_descriptions(path, strip_lead=kind == "alternate version") if path.is_file() else None
+            for kind, path in paths.items()
+        }
+
+    def caption(self, index: int) -> str:
+        """The class name in a sentence."""
+        return f"a video of a person {self.descriptions(self.cfg.source, 'object').class_names[index]}"

@@ -1,0 +1,26 @@
+"""The first lines of every notebook: configuration, versions, device, commit; quiet libraries."""
+
+import sys
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+
+from motion_lib.config import RunConfig
+from motion_lib.experiment.records import environment
+
+
+def begin(namespace: Mapping[str, object]) -> RunConfig:
+    """Read the notebook's parameters and print what this run is.
+
+    Raises: ValueError for a literal that is no parameter, with near matches.
+    """
+    cfg = RunConfig.from_namespace(namespace)
+    torch.manual_seed(cfg.seed)
+    pd.set_option("display.max_colwidth", None)
+    now = environment(cfg)
+    packages = ", ".join(f"{name} {version}" for name, version in now["packages"].items())
+    print(f"profile {cfg.profile}, seed {cfg.seed}, experiment {cfg.experiment_id}")
+    print(f"{now['device']}, {now['threads']} threads, python {sys.version.split()[0]}, {packages}")
+    print(f"commit {now['commit'] or 'unknown'}{' with local changes' if now['dirty'] else ''}")
+    return cfg

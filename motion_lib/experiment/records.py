@@ -1,0 +1,233 @@
+"""Run records: one JSON file a number, with everything needed to trust it.
+
+A record is one (method, data set, description kind, epoch, seed). Tables and figures are made
+from records alone; records of another experiment (other parameters) are never averaged in.
+"""
+
+import json
+import platform
+import resource
+import subprocess
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from motion_lib.config import REPOSITORY, RunConfig
+from motion_lib.data.catalogue import DATASETS
+from motion_lib.data.preprocessing import Preprocess
+from motion_lib.evaluation.retrieval import RetrievalResult
+from motion_lib.methods import Method
+from motion_lib.storage import content_hash, write_json
+from motion_lib.texts.descriptions import DescriptionSet
+
+SCHEMA = 2  # 2: metrics of both directions, protocols
+PACKAGES = ("torch", "torchvision", "clip-anytorch", "decord", "av", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What was run: a label for tables, name and SHA-256 of the backbone, SHA-256 of the checkpoint ("": none)."""
+
+    label: str
+    backbone: str
+    backbone_sha256: str
+    checkpoint_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a record is about. `epoch` None means after the last epoch; `data` names the rendered world.
+
+    `wall_time_sec` is that of encoding `encoded` videos, of which the result may hold a part.
+    """
+
+    method: Method
+    dataset: str
+    kind: str
+    epoch: int | None
+    result: RetrievalResult
+    descriptions: DescriptionSet
+    wall_time_sec: float
+    encoded: int
+    weights: Weights
+    data: str = ""
+    subset: str = ""  # "": the profile's subset of the targets
+    class_names: tuple[str, ...] = ()  # of the candidates, in the order of labels and answers
+    protocols: dict[str, dict] = field(default_factory=dict)  # of all videos, see `protocols.protocol_results`
+
+    @property
+    def paper_item(self) -> str:
+        """The paper's table that this number stands beside."""
+        dataset = DATASETS[self.dataset].paper
+        if dataset not in ("ucf101", "hmdb51"):
+            return "none"
+        first = 6 if self.epoch is not None else 4 if self.method.key == "motion_temporal" else 2
+        return f"Table {first + (dataset == 'hmdb51')}"
+
+    def file_name(self, seed: int) -> str:
+        """Name of the record's file, readable in a listing."""
+        epoch = "" if self.epoch is None else f"-epoch{self.epoch:02d}"
+        return f"{self.method.key}-{self.dataset}-{self.kind}{epoch}-seed{seed}.json"
+
+
+def records_dir(cfg: RunConfig) -> Path:
+    """Folder of a profile's records."""
+    return cfg.results_dir / "records"
+
+
+def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) -> Path:
+    """Write one record atomically and return its path."""
+    result, interval = measured.result, measured.result.interval(cfg.bootstrap_resamples)
+    now, file_name = environment(cfg), measured.file_name(cfg.seed)
+    record = {
+        "schema": SCHEMA,
+        "run_id": f"{now['date'][:10]}-{measured.method.key}-{content_hash(cfg.experiment_id, file_name)[:8]}",
+        "paper_item": measured.paper_item,
+        "profile": cfg.profile,
+        "experiment": cfg.experiment_id,
+        "method": measured.method.key,
+        "label": measured.method.label,
+        "weights": measured.weights.label,
+        "backbone": measured.weights.backbone,
+        "backbone_sha256": measured.weights.backbone_sha256,
+        "checkpoint_sha256": measured.weights.checkpoint_sha256,
+        "data": measured.data,
+        "training_texts": measured.method.training_texts,
+        "prompt_template": measured.method.template,
+        "dataset": measured.dataset,
+        "descriptions": measured.kind,
+        "epoch": measured.epoch,
+        "seed": cfg.seed,
+        "protocol": {
+            "split": cfg.split,
+            "subset": measured.subset or cfg.target_subset,
+            "classes": result.scores.shape[1],
+        },
+        "metrics": {
+            "acc1": interval.estimate,
+            "acc1_low": interval.low,
+            "acc1_high": interval.high,
+            **{name: value for name, value in result.metrics().items() if name != "acc1"},
+        },
+        "protocols": measured.protocols,
+        "interval": {"confidence": 0.95, "resamples": cfg.bootstrap_resamples, "unit": "group of clips"},
+        "n_groups": len(set(result.groups)),
+        "n_expected": len(result.labels) + len(result.failed) + len(result.missing),
+        "n_decoded": len(result.labels),
+        "failed": result.failed,
+        "missing": list(result.missing),
+        "ranks": " ".join(str(rank) for rank in result.ranks),
+        "labels": " ".join(str(label) for label in result.labels),
+        "answers": " ".join(str(answer) for answer in result.scores.argmax(axis=1)),
+        "class_names": list(measured.class_names),
+        "groups": " ".join(str(code) for code in np.unique(result.groups, return_inverse=True)[1]),
+        "preprocess": preprocess.as_dict(),
+        "descriptions_sha256": measured.descriptions.sha256,
+        "class_list_hash": content_hash(list(measured.descriptions.class_names)),
+        "video_list_hash": content_hash(list(result.video_ids)),
+        "parameters": {name: _without_folder(value) for name, value in asdict(cfg).items()},
+        "environment": now,
+        "wall_time_sec": round(measured.wall_time_sec, 2),
+        "clips_per_sec": round(measured.encoded / max(measured.wall_time_sec, 1e-9), 1),
+    }
+    return write_json(records_dir(cfg) / file_name, record)
+
+
+def _without_folder(value: object) -> object:
+    """A parameter that is a path keeps its last part only: records say nothing of the machine."""
+    return Path(value).name if isinstance(value, str) and Path(value).expanduser().is_absolute() else value
+
+
+def environment(cfg: RunConfig) -> dict:
+    """Versions, device, commit and peak memory of this process; nothing of the user or the machine's paths."""
+    return {
+        "python": platform.python_version(),
+        "packages": {package: _version(package) for package in PACKAGES},
+        "device": device_name(cfg),
+        "dtype": "float32",
+        "threads": torch.get_num_threads(),
+        "commit": _git("rev-parse", "--short=12", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--", "motion_lib", "notebooks")),
+        "peak_mem_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def device_name(cfg: RunConfig) -> str:
+    """What a configuration computes on, as "cuda (name)" or "cpu (model, instructions)".
+
+    Processors round differently, and training amplifies that: the same seed gives other numbers on another model.
+    """
+    device = cfg.torch_device
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"{device.type} ({processor()}, {torch.backends.cpu.get_cpu_capability()})"
+
+
+@cache
+def processor() -> str:
+    """The processor's model, as Linux names it; its architecture elsewhere."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git(*arguments: str) -> str:
+    """Output of a git command in the repository; empty where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def read_records(cfg: RunConfig) -> list[dict]:
+    """All records of this experiment, any seed.
+
+    Left out, with a printed count: records of an older form, of other parameters, and of another rendered world
+    or backbone than the newest has. The same parameters make others once the code that draws them has changed.
+    """
+    paths = sorted(records_dir(cfg).glob("*.json"))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    records = [record for record in found if record.get("schema") == SCHEMA]
+    ours = [record for record in records if record["experiment"] == cfg.experiment_id]
+    newest = max(ours, key=lambda record: record["environment"]["date"], default=None)
+    current = [record for record in ours if _made_from(record) == _made_from(newest)]
+    for left_out, why in (
+        (len(found) - len(records), "of an older form"),
+        (len(records) - len(ours), "of other parameters"),
+        (len(ours) - len(current), "of other data or backbones"),
+    ):
+        if left_out:
+            print(f"{left_out} records {why} in {records_dir(cfg).name}/ are left out.")
+    return current
+
+
+def _made_from(record: dict) -> tuple[str, str]:
+    return record["data"], record["backbone_sha256"]
+
+
+def ranks_of(record: dict) -> np.ndarray:
+    """(N,) rank of the right description of each video, 0 is first."""
+    return np.array(record["ranks"].split(), dtype=np.int64)
+
+
+def frame_of(records: list[dict]) -> pd.DataFrame:
+    """One row a record: method, dataset, kind, epoch, seed and the metrics as fractions."""
+    columns = ("method", "label", "dataset", "descriptions", "epoch", "seed", "n_decoded", "clips_per_sec")
+    rows = [{**{c: record[c] for c in columns}, **record["metrics"]} for record in records]
+    return pd.DataFrame(rows).rename(columns={"descriptions": "kind"})

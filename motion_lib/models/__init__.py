@@ -1,0 +1,1 @@
+"""The prototype classifier, its towers, X-CLIP and the released checkpoints."""

@@ -1,0 +1,220 @@
+"""The prototype classifier, and the protocol that every evaluated model follows.
+
+    video -> frames -> frame embeddings (CLIP image tower) -> head -> video feature
+    descriptions -> CLIP text tower (frozen) -> text prototypes
+    logits = exp(logit_scale) * cosine(video feature, text prototype)
+
+Source: paper, section 4.2 and appendix A.2; Text4Vis (peers) for mean-then-normalise.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from motion_lib.data.preprocessing import Preprocess
+from motion_lib.models import clip as clip_loading
+from motion_lib.models.clip import CONTEXT_LENGTH, ResidualAttentionBlock
+from motion_lib.models.image_tower import encode_images
+
+
+@runtime_checkable
+class VideoTextModel(Protocol):
+    """What a model must offer to be evaluated; nothing else is asked of it.
+
+    One that also has a `device` is given its frames there, any other on the CPU; its texts it places itself.
+    """
+
+    preprocess: Preprocess
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float, normalised by `preprocess` -> (B, ...) features."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """K sentences -> (K, ...) features."""
+
+    def similarity(self, video: Tensor, text: Tensor) -> Tensor:
+        """(B, ...) and (K, ...) features -> (B, K) logits."""
+
+
+class PrototypeClassifier(nn.Module):
+    """CLIP with a temporal head, classifying by text prototypes.
+
+    Args:
+        clip_model: both towers.   preprocess: of the model.
+        head: "mean" (the paper's method) or "temporal" (6-layer header, Tables 4 and 5).
+        train_text: False keeps the text tower frozen, the paper's choice; True is ViFi-CLIP's.
+
+    Attributes:
+        recompute: activation checkpointing of the image tower in training, off unless set.
+        independent_frames: whether a frame's embedding depends on that frame alone.
+    """
+
+    recompute = False
+    independent_frames = True
+
+    def __init__(
+        self,
+        clip_model: clip_loading.CLIP,
+        preprocess: Preprocess,
+        head: str = "mean",
+        train_text: bool = False,
+    ):
+        super().__init__()
+        self.clip = clip_model
+        self.preprocess = preprocess
+        self.head_name, self.train_text = head, train_text
+        self.head = build_head(head, clip_loading.embed_dim(clip_model), clip_loading.transformer_heads(clip_model))
+        self.requires_grad_(True)
+        if not train_text:
+            self._freeze_text()
+
+    def _freeze_text(self) -> None:
+        for name, parameter in self.clip.named_parameters():
+            if not name.startswith("visual.") and name != "logit_scale":
+                parameter.requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.clip.logit_scale.device
+
+    def is_pretrained(self, name: str) -> bool:
+        """Whether the parameter of this name starts from CLIP's weights; the others start at random."""
+        return name.startswith("clip.")
+
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float -> (B, T, D) frame embeddings, not unit length."""
+        return encode_images(self.clip.visual, frames.flatten(0, 1), self.recompute).unflatten(0, frames.shape[:2])
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float -> (B, D) video features, not unit length."""
+        return self.head(self.encode_frames(frames))
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """K sentences -> (K, D), not unit length; carries a gradient only if the text tower is trained."""
+        return self.encode_tokens(clip_loading.tokenize(list(texts)).to(self.device))
+
+    def encode_tokens(self, tokens: Tensor, length: int | None = None) -> Tensor:
+        """(K, 77) token ids on the model's device -> (K, D), as `encode_text`; `length`: `clip_loading.longest`."""
+        with nullcontext() if self.train_text else torch.no_grad():
+            return clip_loading.encode_text(self.clip, tokens, length)
+
+    def similarity(self, video: Tensor, text: Tensor) -> Tensor:
+        """(B, D), (K, D) -> (B, K): exp(logit_scale) x cosine."""
+        return self.clip.logit_scale.exp() * F.normalize(video, dim=-1) @ F.normalize(text, dim=-1).T
+
+    def forward(self, frames: Tensor, prototypes: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float and (K, D) prototypes -> (B, K) logits."""
+        return self.similarity(self.encode_video(frames), prototypes)
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What training can change, by name: all but the text tower while that is frozen."""
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
+
+    def load_trained_state(self, state: dict[str, Tensor], source: str) -> None:
+        """Load what `trained_state` gave; every missing or foreign key is an error that names `source`."""
+        check_state(state, self.trained_state(), source)
+        self.load_state_dict({**self.state_dict(), **state}, strict=True)
+
+
+def check_state(state: dict[str, Tensor], wanted: dict[str, Tensor], source: str) -> None:
+    """Raise ValueError, naming `source` and the keys, unless `state` has exactly the names and shapes of `wanted`."""
+    missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    wrong = sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape)
+    for what, keys in (("lacks", missing), ("has unknown", foreign), ("has other shapes for", wrong)):
+        if keys:
+            raise ValueError(
+                f"{source} {what} {len(keys)} tensors, e.g. {', '.join(keys[:3])}: not weights of this model."
+            )
+
+
+class FrameEncoder:
+    """The same model stopped before its head: `encode_video` gives frame embeddings (B, T, D)."""
+
+    def __init__(self, model: PrototypeClassifier):
+        self.preprocess, self.device, self.encode_video = model.preprocess, model.device, model.encode_frames
+
+
+def read_checkpoint(path: str | Path, device: str | torch.device, entry: str = "model") -> dict:
+    """A file written by `fine_tune`: tensors and plain values only.
+
+    Raises: FileNotFoundError, or ValueError if the file is broken or has no `entry`.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint.")
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # what a broken pickle raises is anybody's guess
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason}).") from error
+    if not isinstance(saved, dict) or entry not in saved:
+        raise ValueError(f"{path}: no entry {entry!r}, so no checkpoint of fine_tune.")
+    return saved
+
+
+# Text4Vis builds its header with a hand-written LayerNorm of this epsilon; it matters for tiny activations.
+HEADER_LAYER_NORM_EPS = 1e-12
+HEADER_LAYERS = 6
+
+
+class MeanPooling(nn.Module):
+    """Mean over frames of the raw frame embeddings; normalisation comes after (paper A.2; Text4Vis, ViFi-CLIP).
+
+    Blind to order: any permutation of the frames gives the same feature, bit for bit. In float32 the sum of
+    the same numbers depends on their order; in float64 it is exact for frames of ordinary size.
+    """
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(B, T, D) -> (B, D)."""
+        return frames.double().mean(dim=1).to(frames.dtype)
+
+
+class TemporalTransformer(nn.Module):
+    """The 6-layer temporal header of Text4Vis ("Transf"): position embedding, blocks, residual, mean.
+
+    Args:
+        embed_dim: D.   heads: attention heads, those of the text tower.   layers: 6 in Text4Vis and
+        in the paper's Tables 4 and 5.
+    Source: paper A.5; Text4Vis commit d61b34d. Parameter names are Text4Vis's `fusion_model.*`.
+    """
+
+    def __init__(self, embed_dim: int, heads: int, layers: int = HEADER_LAYERS):
+        super().__init__()
+        self.frame_position_embeddings = nn.Embedding(CONTEXT_LENGTH, embed_dim)
+        blocks = nn.Sequential(*[ResidualAttentionBlock(embed_dim, heads) for _ in range(layers)])
+        self.transformer = nn.Sequential(OrderedDict(resblocks=blocks))
+        self.apply(self._initialise)
+
+    @staticmethod
+    def _initialise(module: nn.Module) -> None:
+        """N(0, 0.02) for Linear and Embedding; the packed attention projection keeps torch's default."""
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.LayerNorm):
+            module.eps = HEADER_LAYER_NORM_EPS
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(B, T, D) -> (B, D); the residual adds the frames as they came, without their positions."""
+        positions = torch.arange(frames.shape[1], device=frames.device)
+        x = frames + self.frame_position_embeddings(positions)
+        x = self.transformer(x.permute(1, 0, 2)).permute(1, 0, 2)  # CLIP's blocks take (T, B, D)
+        return (x + frames).mean(dim=1)
+
+
+HEADS = ("mean", "temporal")
+
+
+def build_head(name: str, embed_dim: int, heads: int) -> nn.Module:
+    """`name` is "mean" or "temporal"."""
+    if name not in HEADS:
+        raise ValueError(f"temporal head {name!r}: expected one of {', '.join(HEADS)}.")
+    return MeanPooling() if name == "mean" else TemporalTransformer(embed_dim, heads)

@@ -1,0 +1,1 @@
+"""What people say: ratings, the page they answer on, the studies."""

@@ -1,0 +1,1 @@
+"""What a model uses: other texts, other frames, minimal pairs."""

@@ -1,0 +1,143 @@
+"""Other texts in the place of the motion descriptions: what does the text have to say for a video to find it?
+
+Each control makes of a class's name and description another text, for the same classes; the videos and their
+features stay. Nouns and verbs are found by the lexicon tagger of TextBlob (a port of Pattern's), so the controls
+that keep one part of speech are as good as that tagger.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from textblob.en import tag
+
+from motion_lib.texts.descriptions import DescriptionSet
+
+TEMPLATE = "a video of a person {}."  # Text4Vis's, and that of our class-name control
+MOTION = "motion description"
+DRAWS = 5  # of the controls that a random generator makes
+_WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
+# What stands in for a text of which a control leaves nothing: every such class gets the same.
+NOTHING_LEFT = "something"
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, lower case, without marks."""
+    return [word.lower() for word in _WORD.findall(text)]
+
+
+def tagged(text: str) -> list[tuple[str, str]]:
+    """(word, Penn Treebank tag) of every word of a text, lower case."""
+    return [(word.lower(), kind) for word, kind in tag(text) if _WORD.fullmatch(word)]
+
+
+def only_nouns(text: str) -> str:
+    """The nouns of a text, in order."""
+    return " ".join(word for word, kind in tagged(text) if kind.startswith("NN")) or NOTHING_LEFT
+
+
+def only_verbs(text: str) -> str:
+    """The verbs of a text, in order."""
+    return " ".join(word for word, kind in tagged(text) if kind.startswith("VB")) or NOTHING_LEFT
+
+
+def with_words(text: str, words: Sequence[str]) -> str:
+    """The text with other words in the places of its own; its marks stay where they are.
+
+    Raises: ValueError unless there are as many words as places.
+    """
+    places = len(_WORD.findall(text))
+    if places != len(words):
+        raise ValueError(f"{len(words)} words for the {places} places of {text!r}.")
+    remaining = iter(words)
+    return _WORD.sub(lambda _: str(next(remaining)), text)
+
+
+def shuffled(descriptions: DescriptionSet, draw: int) -> DescriptionSet:
+    """Every text with its words in a random order."""
+    rng = np.random.default_rng([draw, 0])
+    texts = [with_words(text, rng.permutation(words_of(text))) for text in descriptions.texts]
+    return _of(descriptions, "words shuffled", texts)
+
+
+def random_words(descriptions: DescriptionSet, draw: int) -> DescriptionSet:
+    """Texts of as many words as the real ones, drawn from all words of the set as often as they occur."""
+    rng = np.random.default_rng([draw, 1])
+    pool = [word for text in descriptions.texts for word in words_of(text)]
+    drawn = [with_words(text, rng.choice(pool, size=len(words_of(text)))) for text in descriptions.texts]
+    return _of(descriptions, "random words", drawn)
+
+
+def readable(class_names: Sequence[str]) -> list[str]:
+    """Class names as words: "ApplyEyeMakeup" -> "apply eye makeup", "brush_hair" -> "brush hair"."""
+    apart = (re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ") for name in class_names)
+    return [" ".join(name.split()).lower() for name in apart]
+
+
+def text_controls(
+    named: DescriptionSet, others: Mapping[str, DescriptionSet | None], draws: int = DRAWS
+) -> dict[str, list[DescriptionSet] | None]:
+    """Every text control for the classes of `named`; those that are random have `draws` sets, the others one.
+
+    Args:
+        named: motion descriptions with their objects.
+        others: further description sets of the same classes, such as the masked one, action descriptions or
+            the alternate version; None for a set that is not at hand, which stays None here.
+    """
+    names, texts = readable(named.class_names), named.texts
+    made: dict[str, list[DescriptionSet] | None] = {MOTION: [named]}
+    made |= {control: [only.select(named.class_names)] if only else None for control, only in others.items()}
+    plain = _of(named, "class name", names)
+    made["motion description in a template"] = [named.with_template(TEMPLATE)]
+    made["class name"], made["class name in a template"] = [plain], [plain.with_template(TEMPLATE)]
+    single: dict[str, Callable[[str, str], str]] = {
+        "class name and motion": lambda name, text: f"{name}: {text}",
+        "nouns only": lambda name, text: only_nouns(text),
+        "verbs only": lambda name, text: only_verbs(text),
+    }
+    for control, change in single.items():
+        made[control] = [_of(named, control, [change(*pair) for pair in zip(names, texts, strict=True)])]
+    made["words shuffled"] = [shuffled(named, draw) for draw in range(draws)]
+    made["random words"] = [random_words(named, draw) for draw in range(draws)]
+    return made
+
+
+def _of(descriptions: DescriptionSet, control: str, texts: Sequence[str]) -> DescriptionSet:
+    source = f"{descriptions.source}, {control}"
+    return DescriptionSet(f"{descriptions.name}, {control}", descriptions.class_names, tuple(texts), source)
+
+
+def num_own_texts(descriptions: DescriptionSet) -> int:
+    """Classes whose text no other class has: the only ones that can be told, where a tie is wrong."""
+    counts = Counter(descriptions.texts)
+    return sum(counts[text] == 1 for text in descriptions.texts)
+
+
+def nearest_texts(text_features: np.ndarray, count: int) -> np.ndarray:
+    """(K, D) text features -> (K, count) indices of each text's most similar others by cosine, nearest first.
+
+    Raises: ValueError if there are not that many others.
+    """
+    if count >= len(text_features):
+        raise ValueError(f"{count} nearest of {len(text_features) - 1} other texts asked for; ask for fewer.")
+    unit = text_features / np.linalg.norm(text_features, axis=1, keepdims=True)
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -np.inf)
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+
+
+def right_among(scores: np.ndarray, labels: np.ndarray, rivals: np.ndarray) -> np.ndarray:
+    """(N,) bool: the right description scores above each of the rivals of its class.
+
+    Args: scores: (N, K).   labels: (N,).   rivals: (K, R) indices of other descriptions, for each class.
+    """
+    right = scores[np.arange(len(labels)), labels]
+    return (scores[np.arange(len(labels))[:, None], rivals[labels]] < right[:, None]).all(axis=1)
+
+
+def random_rivals(num_classes: int, count: int, draw: int) -> np.ndarray:
+    """(K, count) other descriptions of each class, drawn at random: what the nearest ones are compared with."""
+    rng = np.random.default_rng([draw, 2])
+    others = [np.delete(np.arange(num_classes), c) for c in range(num_classes)]
+    return np.stack([rng.choice(rest, size=count, replace=False) for rest in others])

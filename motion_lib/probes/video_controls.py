@@ -1,0 +1,161 @@
+"""Other frames in the place of a clip's own: does a model need more than one picture, and their order?
+
+Fewer and more frames; one of them repeated; the middle one frozen; the clip reversed or shuffled. A model whose
+frame embeddings depend on one frame each (`independent_frames`) gets every picture through its image tower
+once, whatever the number of controls; one that passes messages between frames sees every control as a clip of
+its own. Mean pooling cannot see order: reversed and shuffled clips give its features bit for bit.
+
+Orders are shown with the frames that the model is tested on. Numbers of frames are compared on frames from the middle
+of as many equal segments: by their starts, as Text4Vis samples, a single frame would be the clip's first, and the
+effect of the number mixed with that of the place.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from motion_lib.data.clips import Clips
+from motion_lib.data.datasets import VideoDataset
+from motion_lib.data.preprocessing import normalise
+from motion_lib.data.video import VideoReadError, sample_indices
+from motion_lib.models.prototype import MeanPooling, PrototypeClassifier
+from motion_lib.texts.descriptions import DescriptionSet
+
+FRAME_COUNTS = (1, 2, 4, 8, 16, 32)
+FILMED, REVERSED, SHUFFLED = "as filmed", "reversed", "shuffled"
+SPREAD = "middles of segments"
+REPEATED, FROZEN = "one frame repeated", "middle frame frozen"
+SHUFFLES = 3
+
+
+@dataclass(frozen=True)
+class Control:
+    """One way to show a clip; `frames` of them, `draw` numbers the random ones."""
+
+    name: str
+    frames: int
+    draw: int = 0
+
+    def sampling(self, own: str) -> str:
+        """How frames are sampled, for a model that samples by `own`; see `motion_lib.data.video.sample_indices`."""
+        return "center" if self.name == SPREAD else own
+
+    def positions(self, index: int) -> np.ndarray:
+        """(T,) which of the T sampled frames of video `index` are shown, in order."""
+        filmed = np.arange(self.frames)
+        if self.name == REVERSED:
+            return filmed[::-1].copy()
+        if self.name == SHUFFLED:  # the same order for all videos, and never the one that was filmed
+            orders = (np.random.default_rng([self.draw, attempt]).permutation(filmed) for attempt in range(100))
+            return next((order for order in orders if (order != filmed).any()), filmed)
+        if self.name == FROZEN:
+            return np.full(self.frames, self.frames // 2)
+        if self.name == REPEATED:
+            return np.full(self.frames, np.random.default_rng([3, index]).integers(self.frames))
+        return filmed
+
+
+def controls_for(model: PrototypeClassifier, shuffles: int = SHUFFLES) -> list[Control]:
+    """The controls that a model can be shown: all orders of its own number of frames, and other numbers of frames as
+    far as its weights allow, see `beyond_its_weights`."""
+    own = model.preprocess.num_frames
+    orders = [Control(name, own) for name in (FILMED, REVERSED, REPEATED, FROZEN)]
+    orders += [Control(SHUFFLED, own, draw) for draw in range(shuffles)]
+    beyond = beyond_its_weights(model)
+    return orders + [Control(SPREAD, count) for count in sorted({*FRAME_COUNTS, own}) if count not in beyond]
+
+
+def beyond_its_weights(model: PrototypeClassifier) -> dict[int, str]:
+    """{number of frames: why a model is not shown it}.
+
+    A model whose frames talk to each other has its number built in; a temporal transformer has learned a place for as
+    many frames as it was trained with, and what it holds for later ones is what it was drawn as.
+    """
+    own = model.preprocess.num_frames
+    if not model.independent_frames:
+        return {count: f"made for {own} frames" for count in FRAME_COUNTS if count != own}
+    if isinstance(model.head, MeanPooling):
+        return {}
+    return {count: f"{own} places learned" for count in FRAME_COUNTS if count > own}
+
+
+class _Pictures(Dataset):
+    """The distinct frames that all controls of a video need, and where in them each control finds its own."""
+
+    def __init__(self, clips: Clips, controls: Sequence[Control]):
+        self.clips, self.controls = clips, controls
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor | VideoReadError, list[np.ndarray]]:
+        own = self.clips.preprocess.sampling
+        ways = {(c.frames, c.sampling(own)) for c in self.controls}
+        sampled: dict[tuple[int, str], np.ndarray] = {}
+
+        def choose(length: int) -> np.ndarray:
+            sampled.update({way: np.asarray(sample_indices(length, *way)) for way in ways})
+            return np.unique(np.concatenate(list(sampled.values())))
+
+        try:
+            pictures = self.clips.source.read(index, choose)
+        except VideoReadError as error:
+            return index, error, []
+        wanted = np.unique(np.concatenate(list(sampled.values())))
+        places = [
+            np.searchsorted(wanted, sampled[c.frames, c.sampling(own)][c.positions(index)]) for c in self.controls
+        ]
+        # A tensor, which workers hand over in shared memory; an array would go through a pipe.
+        return index, torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))), places
+
+
+def encode_controls(
+    model: PrototypeClassifier,
+    clips: Clips,
+    controls: Sequence[Control],
+    batch_size: int = 16,
+    num_workers: int = 0,
+) -> Iterator[tuple[list[int], list[Tensor], dict[str, str]]]:
+    """Decode every video once and encode it under every control.
+
+    Yields: for each batch the indices of its readable videos, one (B, ...) feature tensor a control, and the
+        videos that could not be read with the reason.
+    """
+    items = clips.dataset.items
+    loader = DataLoader(_Pictures(clips, controls), batch_size, num_workers=num_workers, collate_fn=list)
+    bar = tqdm(loader, desc=f"video controls, {clips.dataset.name}", unit="batch", mininterval=2)
+    for batch in bar:
+        failed = {items[i].video_id: found.reason for i, found, _ in batch if isinstance(found, VideoReadError)}
+        read = [sample for sample in batch if not isinstance(sample[1], VideoReadError)]
+        if read or failed:
+            yield [i for i, _, _ in read], _features(model, read, len(controls)) if read else [], failed
+
+
+def _features(
+    model: PrototypeClassifier, read: list[tuple[int, Tensor, list[np.ndarray]]], controls: int
+) -> list[Tensor]:
+    pool: Callable[[Tensor], Tensor]
+    with torch.inference_mode():
+        shown = torch.cat([pictures for _, pictures, _ in read]).to(model.device)
+        pictures = normalise(shown, model.preprocess)
+        if model.independent_frames:
+            pictures, pool = model.encode_frames(pictures[None])[0], model.head
+        else:
+            pool = model.encode_video
+        starts = np.cumsum([0, *(len(pictures_) for _, pictures_, _ in read)])
+        clips_of = (
+            torch.stack([pictures[start + places[k]] for start, (_, _, places) in zip(starts, read, strict=False)])
+            for k in range(controls)
+        )
+        return [pool(clips) for clips in clips_of]
+
+
+def text_prototypes(model: PrototypeClassifier, sets: Sequence[DescriptionSet], dataset: VideoDataset) -> list[Tensor]:
+    """(K, ...) text features of each set, in the order of the data set's classes."""
+    with torch.inference_mode():
+        return [model.encode_text(texts.select(dataset.class_names).texts) for texts in sets]

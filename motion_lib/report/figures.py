@@ -1,0 +1,92 @@
+"""The tables and figures of the notebooks, made from an experiment or from its records."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from motion_lib.config import RunConfig
+from motion_lib.data.catalogue import DATASETS
+from motion_lib.evaluation.intervals import mean_interval
+from motion_lib.evaluation.retrieval import RetrievalResult
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS, TEMPORAL_METHODS
+from motion_lib.paper import REPORTED_RETRIEVAL
+from motion_lib.report.plots import bar_figure, epoch_figure, retrieval_figure
+from motion_lib.report.tables import KIND_LABEL, chance_percent, mean_acc, select
+
+HELD_OUT_SOURCE = "held-out source"
+
+
+# ------------------------------------------------------------------ 02 to 05 results
+def first_results(
+    results: Mapping[str, Mapping[tuple[str, str], RetrievalResult]], resamples: int = 10_000
+) -> pd.DataFrame:
+    """Top-1 percent with its interval: one row a method, one column a target and description kind."""
+    rows = []
+    for key, cells in results.items():
+        row = {"Method": METHODS[key].label}
+        for (target, kind), result in cells.items():
+            row[f"{DATASETS[target].label}, {KIND_LABEL[kind]}"] = result.interval(resamples).in_percent()
+        rows.append(row)
+    chance = {f"{DATASETS[t].label}, {KIND_LABEL[k]}": f"{100 / r.scores.shape[1]:.1f}" for (t, k), r in cells.items()}
+    return pd.DataFrame([*rows, {"Method": "chance", **chance}])
+
+
+def main_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:
+    """The drop from named to masked of every method, measured and reported, and its numbers."""
+    measured, reported, rows = {}, {}, []
+    for target in cfg.targets:
+        final = select(records, dataset=target, epoch=None)
+        pairs = {
+            k: tuple(mean_acc(select(final, method=k, descriptions=kind)) for kind in DESCRIPTION_KINDS)
+            for k in TABLE_METHODS
+        }
+        measured[DATASETS[target].label] = {k: pair for k, pair in pairs.items() if not np.isnan(pair).any()}
+        paper = REPORTED_RETRIEVAL[DATASETS[target].paper]
+        label = DATASETS[DATASETS[target].paper].label
+        with_row = [k for k in TABLE_METHODS if METHODS[k].paper_row]
+        reported[label] = {k: tuple(paper[METHODS[k].paper_row][kind] for kind in DESCRIPTION_KINDS) for k in with_row}
+        for what, title, panel in (
+            ("measured", DATASETS[target].label, measured),
+            ("reported", label, reported),
+        ):
+            rows += [(what, title, key, *pair) for key, pair in panel[title].items()]
+    numbers = pd.DataFrame(rows, columns=["source", "data_set", "method", "named_percent", "masked_percent"])
+    chance = {DATASETS[target].label: chance_percent(records, target) for target in cfg.targets}
+    known = {title: percent for title, percent in chance.items() if not np.isnan(percent)}
+    return retrieval_figure(measured, reported, known), numbers
+
+
+def temporal_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:
+    """Mean pooling against the temporal transformer, mean over seeds with its interval or range."""
+    rows = []
+    for target in cfg.targets:
+        for key in TEMPORAL_METHODS:
+            for kind in DESCRIPTION_KINDS:
+                cell = select(records, dataset=target, epoch=None, method=key, descriptions=kind)
+                values = [100 * record["metrics"]["acc1"] for record in cell]
+                low, high = min(values), max(values)
+                if len(cell) == 1:
+                    low, high = (100 * cell[0]["metrics"][bound] for bound in ("acc1_low", "acc1_high"))
+                rows.append((key, DATASETS[target].label, KIND_LABEL[kind], np.mean(values), low, high, len(cell)))
+    numbers = pd.DataFrame(rows, columns=["method", "target", "kind", "percent", "low", "high", "seeds"])
+    seeds = int(numbers["seeds"].max())
+    bars = f"lowest and highest of {seeds} seeds" if seeds > 1 else "95 % interval over groups of clips, one seed"
+    return bar_figure(numbers, TEMPORAL_METHODS, bars), numbers
+
+
+def epochs_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:
+    """Accuracy after each epoch on a target, named and masked, and on held-out source clips; all seeds."""
+    parts = []
+    for target in cfg.targets:
+        lines = {KIND_LABEL[kind]: {"dataset": target, "descriptions": kind} for kind in DESCRIPTION_KINDS}
+        lines[HELD_OUT_SOURCE] = {"dataset": cfg.source, "descriptions": "object"}
+        for line, wanted in lines.items():
+            cells = [r for r in select(records, method="motion", **wanted) if r["epoch"] is not None]
+            for epoch in sorted({record["epoch"] for record in cells}):
+                values = [100 * record["metrics"]["acc1"] for record in select(cells, epoch=epoch)]
+                parts.append((DATASETS[target].label, line, epoch, *mean_interval(values), len(values)))
+    numbers = pd.DataFrame(parts, columns=["target", "line", "epoch", "mean", "low", "high", "seeds"])
+    chance = {DATASETS[target].label: chance_percent(records, target) for target in cfg.targets}
+    return epoch_figure(dict(list(numbers.groupby("target", sort=False))), chance), numbers

@@ -1,0 +1,79 @@
+"""A user's own model on the benchmark: every target, both kinds of descriptions, beside what is recorded here."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from motion_lib.config import RunConfig
+from motion_lib.data.catalogue import DATASETS
+from motion_lib.data.datasets import check_missing
+from motion_lib.evaluation.features import encode_videos
+from motion_lib.evaluation.intervals import bootstrap_difference
+from motion_lib.evaluation.protocols import FULL, HALF, MEAN_OF_SPLITS, protocol_results
+from motion_lib.evaluation.retrieval import RetrievalResult, score_all
+from motion_lib.experiment.experiment import Experiment
+from motion_lib.experiment.records import ranks_of, read_records
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS
+from motion_lib.models.prototype import VideoTextModel
+from motion_lib.report.tables import KIND_LABEL, NOT_RUN, select
+from motion_lib.storage import content_hash
+
+
+def evaluate_own_model(model: VideoTextModel, experiment: Experiment, against: str = "motion") -> pd.DataFrame:
+    """Top-1 percent and the other protocols of any model that follows `VideoTextModel`.
+
+    Each video is encoded once, with the model's own preprocessing and number of frames; nothing is written. Top-1,
+    Top-5, Mean per class and Unreadable are of the videos that records are of (`target_subset`); the protocols say of
+    which.
+
+    Args:
+        data: an `Experiment`; `Experiment(cfg, models=False)` asks for no weights of this project's models.
+        against: method whose records the model is paired with, over the same videos and all their seeds.
+    Raises: TypeError naming what the model lacks of the protocol; TooManyMissing above the share `max_missing`.
+    """
+    lacking = [n for n in ("preprocess", "encode_video", "encode_text", "similarity") if not hasattr(model, n)]
+    if lacking:
+        raise TypeError(f"{type(model).__name__} has no {', '.join(lacking)}: see motion_lib.VideoTextModel.")
+    records, cfg, rows = read_records(experiment.cfg), experiment.cfg, []
+    for target in cfg.targets:
+        videos = encode_videos(model, experiment.data.dataset(target, "all"), num_workers=cfg.num_workers)
+        check_missing(videos.dataset, cfg.max_missing, videos.failed)
+        sets = [experiment.data.descriptions(target, kind) for kind in DESCRIPTION_KINDS]
+        part = videos.of(experiment.data.dataset(target, cfg.target_subset))
+        listed = [item.video_id for item in part.dataset.items]
+        counted = np.isin([item.video_id for item in videos.dataset.items], listed)
+        for kind, everything in zip(DESCRIPTION_KINDS, score_all(model, videos, sets), strict=True):
+            cell = select(records, dataset=target, method=against, descriptions=kind, epoch=None)
+            result = replace(everything.among(counted), failed=part.failed, missing=part.dataset.missing)
+            found = protocol_results(everything, experiment.data.protocol_lists(target, kind), cfg.bootstrap_resamples)
+            row = {"Target": DATASETS[target].label, "Descriptions": KIND_LABEL[kind]}
+            row["Videos"] = f"{len(result.labels)} ({_named(cfg)})"
+            row |= _measured(result, found, cfg.bootstrap_resamples)
+            rows.append(row | _paired(result, cell, METHODS[against].label))
+    return pd.DataFrame(rows)
+
+
+def _named(cfg: RunConfig) -> str:
+    return "all" if cfg.target_subset == "all" else f"{cfg.target_subset}, split {cfg.split}"
+
+
+def _measured(result: RetrievalResult, found: dict[str, dict], resamples: int) -> dict[str, str]:
+    row = {"Top-1": result.interval(resamples).in_percent(), "Top-5": f"{100 * result.accuracy(5):.1f}"}
+    row["Mean per class"] = f"{100 * result.mean_per_class_acc:.1f}"
+    for name in (FULL, MEAN_OF_SPLITS, HALF):
+        row[name.capitalize()] = f"{100 * found[name]['acc1']:.1f}" if "acc1" in found[name] else NOT_RUN
+    row |= {"Chance": f"{100 / result.scores.shape[1]:.1f}", "Unreadable": str(len(result.failed))}
+    return row | {"Not on disk": str(len(result.missing))}
+
+
+def _paired(result: RetrievalResult, cell: list[dict], label: str) -> dict[str, str]:
+    """The gap to a recorded method over the same videos, resampled over classes with all its seeds."""
+    column = f"Less {label}, points"
+    same = [record for record in cell if record["video_list_hash"] == content_hash(list(result.video_ids))]
+    if not same:
+        return {column: NOT_RUN if not cell else "its records are of other videos"}
+    theirs = np.concatenate([ranks_of(record) == 0 for record in same])
+    ours, classes = (np.tile(values, len(same)) for values in (result.correct, result.labels))
+    gap = bootstrap_difference(ours, theirs, classes)
+    return {column: gap.in_points()}

@@ -1,0 +1,1 @@
+"""Description sets: read, made by a language model, chosen, masked, compared with the source's."""

@@ -1,0 +1,183 @@
+"""Descriptions without their objects: by the authors' files, by a rule, by a language model, by a person.
+
+The authors' masked files are used as they are. For descriptions of one's own there are a model and a
+rule that needs none; what a person wrote into an override file wins over both.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import pandas as pd
+
+from motion_lib.texts.descriptions import DescriptionSet, squeeze_key
+from motion_lib.texts.generation import clean, fault
+from motion_lib.texts.language_model import LanguageModel, NoAnswer
+
+MASK = "object"
+MASKING_PROMPT = (
+    "Rewrite the description below so that it names no thing that is held, worn, ridden or played, and no place: "
+    "put the word 'object' for each such noun and change nothing else. Keep parts of the body and all motions. "
+    "Answer with the sentence alone.\nDescription: {}"
+)
+
+# Things that people hold, wear, ride, play or hit, in the singular; written from general knowledge of sports, music,
+# tools and households, then extended by what the authors mask in their UCF-101 file. Their HMDB-51 file was not used.
+_THINGS = frozenset(Path(__file__).with_name("things.txt").read_text(encoding="utf-8").split())
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Masked descriptions and where each is from.
+
+    Attributes:
+        descriptions: of all classes.   origin: {class name: "person", the masker, or "rule, since ... failed: why"}.
+    """
+
+    descriptions: DescriptionSet
+    origin: dict[str, str]
+
+
+def mask_by_rule(text: str, class_name: str = "") -> str:
+    """Put "object" for each noun of a list of things; `class_name` is not used, so that no name leaks back.
+
+    A thing of several listed words becomes one object: "tennis racket" -> "object".
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        return match[0] if not _is_thing(match[0]) else MASK
+
+    masked = re.sub(r"[A-Za-z]+", replaced, text)
+    return re.sub(rf"\b{MASK}(?:(?:[\s-]+|,? (?:or|and) (?:the |a |an )?){MASK})+\b", MASK, masked)
+
+
+def _is_thing(word: str) -> bool:
+    lower = word.lower()
+    return any(stem in _THINGS for stem in (lower, lower.removesuffix("s"), lower.removesuffix("es")))
+
+
+def mask_by_model(model: LanguageModel) -> Callable[[str, str], str]:
+    """A masker that asks a model. Its calls raise NoAnswer where the answer is none that can be used."""
+
+    def masker(text: str, class_name: str) -> str:
+        answer = model.ask(MASKING_PROMPT.replace("{}", text))
+        answer = clean(re.sub(r"^\s*description:\s*", "", answer, flags=re.IGNORECASE))
+        if reason := fault(answer):
+            raise NoAnswer(reason)
+        return answer
+
+    return masker
+
+
+def mask(
+    descriptions: DescriptionSet,
+    masker: Callable[[str, str], str] = mask_by_rule,
+    overrides: DescriptionSet | None = None,
+    origin: str = "rule",
+) -> Masked:
+    """Mask every description.
+
+    Args:
+        masker: (text, class name) -> masked text.   origin: what it is called in `Masked.origin`.
+        overrides: texts a person wrote for some of the classes; they win.
+    A class that the masker fails on falls back to the rule and says so.
+    Raises: ValueError if an override is for a class that is not there.
+    """
+    by_hand = {squeeze_key(name): text for name, text in _pairs(overrides)}
+    unknown = set(by_hand) - {squeeze_key(name) for name in descriptions.class_names}
+    if unknown:
+        raise ValueError(f"{overrides.source}: overrides for classes that are not there: {', '.join(sorted(unknown))}.")
+    texts, origins = [], {}
+    for name, text in _pairs(descriptions):
+        if (key := squeeze_key(name)) in by_hand:
+            texts.append(by_hand[key])
+            origins[name] = "person"
+            continue
+        try:
+            texts.append(masker(text, name))
+            origins[name] = origin
+        except NoAnswer as error:
+            texts.append(mask_by_rule(text))
+            origins[name] = f"rule, since {origin} failed: {error}"
+    source = f"{descriptions.source}, masked by {origin}"
+    return Masked(
+        DescriptionSet(f"{descriptions.name}_masked", descriptions.class_names, tuple(texts), source), origins
+    )
+
+
+def _pairs(descriptions: DescriptionSet | None) -> list[tuple[str, str]]:
+    return [] if descriptions is None else list(zip(descriptions.class_names, descriptions.texts, strict=True))
+
+
+# ------------------------------------------------------------------ agreement with the authors
+@dataclass(frozen=True)
+class TokenAgreement:
+    """Which words of one description two maskers change.
+
+    Attributes: both, ours, theirs: words changed by both, by ours alone, by theirs alone.   tokens: words in all.
+    """
+
+    class_name: str
+    both: tuple[str, ...]
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
+    tokens: int
+
+
+def changed_tokens(named: str, masked: str) -> set[int]:
+    """Positions of the words of `named` that are gone in `masked`; case, commas and periods do not count."""
+    before, after = ([token.lower().strip(".,;:") for token in text.split()] for text in (named, masked))
+    changed: set[int] = set()
+    for tag, first, last, _, _ in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if tag in ("replace", "delete"):
+            changed |= set(range(first, last))
+    return changed
+
+
+def agreement(named: DescriptionSet, theirs: DescriptionSet, ours: Mapping[str, str]) -> list[TokenAgreement]:
+    """Word by word, for the classes that the authors' masking changes.
+
+    Args: ours: {class name: masked text} of the masker that is measured.
+    """
+    found = []
+    for (name, text), masked in zip(_pairs(named), theirs.select(named.class_names).texts, strict=True):
+        if text == masked:
+            continue
+        words = text.split()
+        a, b = changed_tokens(text, ours[name]), changed_tokens(text, masked)
+        picked = ([words[i].strip(".,;:") for i in sorted(part)] for part in (a & b, a - b, b - a))
+        found.append(TokenAgreement(name, *map(tuple, picked), len(words)))
+    return found
+
+
+def agreement_table(found: Mapping[str, list[TokenAgreement]]) -> pd.DataFrame:
+    """Per set of descriptions: recall, precision, classes masked alike, and Cohen's kappa over words."""
+    rows = []
+    for name, cells in found.items():
+        both, ours, theirs = (sum(len(getattr(c, part)) for c in cells) for part in ("both", "ours", "theirs"))
+        tokens = sum(c.tokens for c in cells)
+        rows.append(
+            {
+                "Descriptions": name,
+                "Changed pairs": len(cells),
+                "Words": tokens,
+                "Masked by both": both,
+                "By the rule alone": ours,
+                "By the authors alone": theirs,
+                "Recall, %": round(100 * both / max(both + theirs, 1), 1),
+                "Precision, %": round(100 * both / max(both + ours, 1), 1),
+                "Same words": f"{sum(not c.ours and not c.theirs for c in cells)} of {len(cells)}",
+                "Kappa": round(_kappa(both, ours, theirs, tokens), 2),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _kappa(both: int, ours: int, theirs: int, tokens: int) -> float:
+    """Cohen's kappa of two maskers' decisions on every word."""
+    observed = (tokens - ours - theirs) / tokens
+    share_ours, share_theirs = (both + ours) / tokens, (both + theirs) / tokens
+    expected = share_ours * share_theirs + (1 - share_ours) * (1 - share_theirs)
+    return 1.0 if expected == 1 else (observed - expected) / (1 - expected)

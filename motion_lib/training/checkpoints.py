@@ -1,0 +1,166 @@
+"""The folder of a run: weights of every epoch, its history, and where to go on after an interruption.
+
+    epoch_01.pt, ...          weights after each epoch, for evaluation
+    history.json              recipe, hash of texts and videos, one row an epoch
+    resume-0002-000040.pt     everything to go on with after step 40 of the third epoch, and
+    resume-0002-000040.json   its SHA-256, written last: without it the state does not count
+
+Two states are kept, so that one that is damaged costs no more than the time between two of them. A finished
+run needs none.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from motion_lib.models.prototype import PrototypeClassifier, read_checkpoint
+from motion_lib.storage import atomic_path, file_sha256, write_json
+from motion_lib.training.recipe import Recipe
+
+_KEPT_STATES = 2
+
+
+@dataclass
+class History:
+    """What a run did: one row an epoch, and the videos that could not be read."""
+
+    run_dir: Path
+    inputs: str = ""  # hash of the texts and the video list
+    rows: list[dict] = field(default_factory=list)  # epoch, lr, train_loss, train_acc1, clips, wall_time_sec
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def checkpoint(self, epoch: int) -> Path:
+        """Weights after `epoch` epochs, 1 to the number trained."""
+        return self.run_dir / f"epoch_{epoch:02d}.pt"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Weights after the last epoch."""
+        return self.checkpoint(len(self.rows))
+
+    def write(self, recipe: Recipe) -> None:
+        """Write `history.json`."""
+        value = {"recipe": asdict(recipe), "inputs": self.inputs, "rows": self.rows, "failed": self.failed}
+        write_json(self.run_dir / "history.json", value)
+
+
+def read_history(run_dir: Path, recipe: Recipe, inputs: str) -> History:
+    """The history of a run; an empty folder is a run that has not begun.
+
+    Raises: ValueError if the folder holds a run of another recipe, other texts or other videos, or a broken file.
+    """
+    history, path = History(run_dir, inputs), run_dir / "history.json"
+    if not path.is_file():
+        return history
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: broken ({error}). Delete {run_dir} to train anew.") from error
+    same_recipe = saved["recipe"] == json.loads(json.dumps(asdict(recipe)))
+    if not same_recipe or saved["inputs"] != inputs:
+        other = "with other texts or videos" if same_recipe else "of another recipe"
+        raise ValueError(f"{run_dir} holds a run {other}. Choose another run_dir, or delete it to train anew.")
+    history.rows, history.failed = saved["rows"], saved["failed"]
+    return history
+
+
+def is_finished(run_dir: Path, epochs: int) -> bool:
+    """Whether the run in this folder has nothing left to do."""
+    try:
+        rows = json.loads((run_dir / "history.json").read_text(encoding="utf-8"))["rows"]
+    except FileNotFoundError:
+        return False
+    return len(rows) == epochs and not _states(run_dir)
+
+
+def finished_history(run_dir: Path, epochs: int) -> History | None:
+    """The history of a finished run, read from its folder alone; None if the run is not finished."""
+    if not is_finished(run_dir, epochs):
+        return None
+    saved = json.loads((run_dir / "history.json").read_text(encoding="utf-8"))
+    return History(run_dir, saved["inputs"], saved["rows"], saved["failed"])
+
+
+def load_finished(history: History, model: PrototypeClassifier) -> None:
+    """Put the weights after the last epoch into `model`. Raises: as `read_checkpoint`."""
+    weights = read_checkpoint(history.last_checkpoint, model.device)["model"]
+    model.load_trained_state(weights, str(history.last_checkpoint))
+
+
+def save_epoch(history: History, model: PrototypeClassifier) -> None:
+    """Write the weights after the epoch of the history's last row."""
+    epoch = len(history.rows)
+    with atomic_path(history.checkpoint(epoch)) as temporary:
+        torch.save({"format": "motion_lib", "epoch": epoch, "model": model.trained_state()}, temporary)
+
+
+def save_state(run_dir: Path, state: dict) -> None:
+    """Write a state to go on with; `state["epoch"]` epochs and `state["step"]` steps of the next are done."""
+    path = run_dir / f"resume-{state['epoch']:04d}-{state['step']:06d}.pt"
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+        digest = file_sha256(temporary)
+    write_json(path.with_suffix(".json"), {"sha256": digest})
+    for old in _states(run_dir)[:-_KEPT_STATES]:
+        _remove(old)
+
+
+def read_state(run_dir: Path, device: torch.device) -> dict | None:
+    """The newest state that is whole, or None; each one that is damaged is named in a printed sentence."""
+    for path in reversed(_states(run_dir)):
+        try:
+            if file_sha256(path) != json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]:
+                raise ValueError("its SHA-256 is not the one that was noted")
+            return read_checkpoint(path, device, "optimizer")
+        except (OSError, ValueError, LookupError) as error:
+            _remove(path)
+            then = "going on from the state before it" if _states(run_dir) else "none is left, training begins anew"
+            print(f"{path.name} is damaged ({error}); {then}.", flush=True)
+    return None
+
+
+def remove_states(run_dir: Path) -> None:
+    """Remove what only an unfinished run needs."""
+    for path in _states(run_dir):
+        _remove(path)
+
+
+def _states(run_dir: Path) -> list[Path]:
+    """States whose SHA-256 was noted, oldest first."""
+    return sorted(path.with_suffix(".pt") for path in run_dir.glob("resume-*.json"))
+
+
+def _remove(state: Path) -> None:
+    state.with_suffix(".json").unlink(missing_ok=True)  # first: what has no note does not count
+    state.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_writer(run_dir: Path) -> Iterator[None]:
+    """Hold the folder for this process, and clear away what a killed one left half written.
+
+    Raises: RuntimeError if another process is training there.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = run_dir / ".lock"
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(f"another process is training in {run_dir}: wait for it, or stop it.") from error
+        for pattern in (".resume-*", ".epoch_*", ".history.json*", ".metrics.jsonl*"):
+            for litter in run_dir.glob(pattern):
+                litter.unlink(missing_ok=True)
+        for state in run_dir.glob("resume-*.pt"):
+            if not state.with_suffix(".json").exists():
+                state.unlink()
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,252 @@
+"""Resampling against scipy, closed formulas and drawing groups one by one."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from motion_lib.evaluation import intervals as module
+from motion_lib.evaluation.intervals import (
+    Interval,
+    bootstrap_accuracy,
+    bootstrap_difference,
+    joint_means,
+    mcnemar_exact,
+    smallest_detectable_gap,
+)
+
+
+def width(interval: Interval) -> float:
+    return interval.high - interval.low
+
+
+def clustered(rng, num_groups: int, size: int, p: float) -> tuple[np.ndarray, np.ndarray]:
+    """Clips of one group are all right or all wrong."""
+    return np.repeat(rng.random(num_groups) < p, size), np.repeat(np.arange(num_groups), size)
+
+
+# --- bootstrap ---
+
+
+@pytest.mark.parametrize(("successes", "n"), [(7, 10), (30, 100), (1234, 3783)])
+def test_bootstrap_limits_are_binomial_quantiles(successes, n):
+    """Resampling a 0/1 vector draws Binomial(n, p) / n exactly."""
+    found = bootstrap_accuracy(np.arange(n) < successes)
+    expected = stats.binom.ppf([0.025, 0.975], n, successes / n) / n
+    assert found.estimate == successes / n
+    assert found[1:] == pytest.approx(expected, abs=1.5 / n if n < 1000 else 1e-3)
+
+
+def test_bootstrap_agrees_with_scipy():
+    correct = np.arange(60) % 3 > 0
+    theirs = stats.bootstrap((correct,), np.mean, method="percentile", rng=np.random.default_rng(1))
+    found = bootstrap_accuracy(correct)
+    assert found[1:] == pytest.approx(tuple(theirs.confidence_interval), abs=1.01 / 60)
+
+
+def test_paired_bootstrap_agrees_with_scipy():
+    a, b = np.arange(60) % 3 > 0, np.arange(60) % 4 > 1
+    theirs = stats.bootstrap(
+        (a.astype(float) - b,), np.mean, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    found = bootstrap_difference(a, b)
+    assert found.estimate == pytest.approx(a.mean() - b.mean())
+    assert found[1:] == pytest.approx(tuple(theirs), abs=1.01 / 60)
+
+
+def test_clustered_bootstrap_equals_drawing_groups_one_by_one():
+    """Groups of unequal size: the accuracy of a resample is its right clips over its own number of clips."""
+    groups = np.array([*"aaabbcddddee"])
+    correct = np.array([1, 1, 0, 1, 0, 1, 0, 0, 1, 0, 1, 1], dtype=bool)
+    members = [np.flatnonzero(groups == name) for name in "abcde"]
+    rng = np.random.default_rng(3)
+    plain = [correct[np.concatenate([members[g] for g in rng.integers(5, size=5)])].mean() for _ in range(20_000)]
+    found = bootstrap_accuracy(correct, groups, resamples=20_000)
+    assert found[1:] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.02)
+    means = module._bootstrap_means(correct.astype(int), groups, 20_000, seed=0)
+    assert means.mean() == pytest.approx(np.mean(plain), abs=0.005)
+    assert means.std() == pytest.approx(np.std(plain), rel=0.03)
+
+
+def test_perfectly_clustered_clips_widen_the_interval_by_root_size():
+    correct, groups = clustered(np.random.default_rng(0), num_groups=100, size=9, p=0.6)
+    ratio = width(bootstrap_accuracy(correct, groups)) / width(bootstrap_accuracy(correct))
+    assert ratio == pytest.approx(3, rel=0.1)
+
+
+def test_groups_of_one_change_nothing():
+    correct = np.arange(50) % 7 > 2
+    assert bootstrap_accuracy(correct, np.arange(50)) == bootstrap_accuracy(correct)
+
+
+def test_coverage_needs_the_groups():
+    """On clustered clips 95 % intervals hold the truth about 95 % of the time, but only with the groups."""
+    rng, hits, hits_without = np.random.default_rng(7), 0, 0
+    for seed in range(200):
+        correct, groups = clustered(rng, num_groups=60, size=10, p=0.7)
+        low, high = bootstrap_accuracy(correct, groups, resamples=500, seed=seed)[1:]
+        hits += low <= 0.7 <= high
+        low, high = bootstrap_accuracy(correct, resamples=500, seed=seed)[1:]
+        hits_without += low <= 0.7 <= high
+    assert 0.90 <= hits / 200 <= 0.99
+    assert hits_without / 200 < 0.6
+
+
+def test_bootstrap_ignores_order_and_group_names():
+    rng = np.random.default_rng(5)
+    correct, groups = rng.random(80) < 0.4, rng.integers(10, size=80)
+    order = rng.permutation(80)
+    renamed = np.array([f"group {9 - g}" for g in groups])
+    assert bootstrap_accuracy(correct[order], renamed[order]) == bootstrap_accuracy(correct, groups)
+
+
+def test_bootstrap_is_reproducible_and_chunks_do_not_matter(monkeypatch):
+    correct, groups = np.arange(90) % 4 > 0, np.arange(90) // 7
+    whole = bootstrap_accuracy(correct, groups, resamples=1000, seed=2)
+    assert whole != bootstrap_accuracy(correct, groups, resamples=1000, seed=3)
+    monkeypatch.setattr(module, "_COUNTS_AT_ONCE", 50)
+    assert whole == bootstrap_accuracy(correct, groups, resamples=1000, seed=2)
+
+
+def test_confidence_widens_the_interval():
+    correct = np.arange(200) % 2 == 0
+    assert width(bootstrap_accuracy(correct, confidence=0.99)) > width(bootstrap_accuracy(correct, confidence=0.9))
+
+
+def test_paired_difference_is_antisymmetric_and_zero_for_equals():
+    a, b = np.arange(40) % 3 > 0, np.arange(40) % 5 > 2
+    forth, back = bootstrap_difference(a, b), bootstrap_difference(b, a)
+    assert forth.estimate == -back.estimate
+    assert forth[1:] == pytest.approx((-back.high, -back.low), abs=0.026)
+    assert bootstrap_difference(a, a) == Interval(0.0, 0.0, 0.0)
+
+
+def test_pairing_narrows_the_interval():
+    a = np.arange(100) % 2 == 0
+    b = a.copy()
+    b[:4] = False  # a is right on two clips more; elsewhere they agree
+    independent = stats.norm.interval(0.95, 0, math.hypot(a.std(), b.std()) / 10)
+    assert width(bootstrap_difference(a, b)) < 0.3 * (independent[1] - independent[0])
+
+
+# --- many results at once ---
+
+
+def test_joint_means_equal_drawing_groups_one_by_one():
+    rng = np.random.default_rng(11)
+    groups = np.array([*"aaabbcddddee"])
+    values = rng.random((12, 3))
+    members = [np.flatnonzero(groups == name) for name in "abcde"]
+    plain = np.stack(
+        [values[np.concatenate([members[g] for g in rng.integers(5, size=5)])].mean(axis=0) for _ in range(20_000)]
+    )
+    means = joint_means(values, groups, resamples=20_000)
+    np.testing.assert_allclose(means.mean(axis=0), plain.mean(axis=0), atol=0.005)
+    np.testing.assert_allclose(means.std(axis=0), plain.std(axis=0), rtol=0.03)
+    np.testing.assert_allclose(np.corrcoef(means.T), np.corrcoef(plain.T), atol=0.03)
+
+
+def test_joint_means_are_paired():
+    """The difference of two equal columns has no spread; that of independent draws would have."""
+    right = np.random.default_rng(0).random((200, 1)) < 0.5
+    means = joint_means(np.concatenate([right, right, ~right], axis=1), np.arange(200) // 4, resamples=500)
+    np.testing.assert_array_equal(means[:, 0], means[:, 1])
+    np.testing.assert_allclose(means[:, 0] + means[:, 2], 1, atol=1e-12)
+    assert means[:, 0].std() > 0.01
+
+
+def test_joint_means_agree_with_the_interval_of_one():
+    right, groups = clustered(np.random.default_rng(4), num_groups=80, size=5, p=0.6)
+    low, high = np.quantile(joint_means(right[:, None], groups)[:, 0], [0.025, 0.975])
+    assert (low, high) == pytest.approx(bootstrap_accuracy(right, groups)[1:], abs=0.01)
+
+
+def test_joint_means_do_not_depend_on_pieces(monkeypatch):
+    values, groups = np.random.default_rng(1).random((60, 2)), np.arange(60) // 6
+    whole = joint_means(values, groups, resamples=300, seed=5)
+    monkeypatch.setattr(module, "_COUNTS_AT_ONCE", 37)
+    np.testing.assert_allclose(joint_means(values, groups, resamples=300, seed=5), whole, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "groups", "message"),
+    [
+        ([True, False], None, "shape \\(N, M\\)"),
+        (np.empty((0, 2)), None, "shape \\(N, M\\)"),
+        (np.ones((3, 1)), [1, 2], "one label per clip"),
+        (np.ones((3, 1)), [1, 1, 1], "at least 2 independent groups"),
+    ],
+)
+def test_joint_means_refuse(values, groups, message):
+    with pytest.raises(ValueError, match=message):
+        joint_means(values, groups)
+
+
+# --- smallest detectable gap ---
+
+
+def test_smallest_detectable_gap_by_formula():
+    """10 % of 1000 clips differ, evenly: the standard error is sqrt(0.1 / 1000), times 1.96 + 0.84."""
+    a, b = np.zeros(1000, bool), np.zeros(1000, bool)
+    a[:50] = b[50:100] = True
+    expected = (1.959964 + 0.841621) * math.sqrt(0.1 / 1000)
+    assert smallest_detectable_gap(a, b) == pytest.approx(expected, rel=0.03)
+    assert smallest_detectable_gap(a, b, power=0.9) > smallest_detectable_gap(a, b)
+    assert smallest_detectable_gap(a, b, alpha=0.01) > smallest_detectable_gap(a, b)
+
+
+def test_smallest_detectable_gap_grows_with_clusters():
+    rng = np.random.default_rng(0)
+    a, groups = clustered(rng, 50, 16, 0.6)
+    b, _ = clustered(rng, 50, 16, 0.5)
+    assert smallest_detectable_gap(a, b, groups) == pytest.approx(4 * smallest_detectable_gap(a, b), rel=0.15)
+
+
+def test_smallest_detectable_gap_is_unknown_without_disagreement():
+    same = np.arange(20) % 2 == 0
+    assert math.isnan(smallest_detectable_gap(same, same))
+
+
+@pytest.mark.parametrize("bad", [{"power": 0}, {"power": 1}, {"alpha": 0}, {"alpha": 1.2}, {"power": 0.02}])
+def test_smallest_detectable_gap_refuses(bad):
+    with pytest.raises(ValueError, match=r"power|alpha"):
+        smallest_detectable_gap([True, False], [False, True], **bad)
+
+
+# --- faults in the vectors ---
+
+
+@pytest.mark.parametrize(
+    ("correct", "groups", "message"),
+    [
+        ([], None, r"shape \(0,\)"),
+        ([[True, False]], None, r"shape \(1, 2\)"),
+        (True, None, r"shape \(\)"),
+        ([0.2, 0.9], None, "expected bool or 0/1"),
+        ([0, 1, 2], None, "expected bool or 0/1"),
+        ([True, float("nan")], None, "expected bool or 0/1"),
+        ([True], None, "at least 2 independent groups"),
+        ([True, False], ["a", "a"], "at least 2 independent groups"),
+        ([True, False], ["a", "b", "c"], "one label per clip"),
+    ],
+)
+def test_bootstrap_refuses(correct, groups, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_accuracy(correct, groups)
+
+
+@pytest.mark.parametrize("bad", [{"resamples": 1}, {"confidence": 0}, {"confidence": 1}, {"confidence": 95}])
+def test_bootstrap_refuses_settings(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        bootstrap_accuracy([True, False], **bad)
+
+
+def test_zeros_and_ones_are_accepted():
+    assert bootstrap_accuracy([1, 0, 1, 1]) == bootstrap_accuracy([True, False, True, True])
+
+
+@pytest.mark.parametrize("function", [bootstrap_difference, smallest_detectable_gap, mcnemar_exact])
+def test_pairs_of_unequal_length_are_refused(function):
+    with pytest.raises(ValueError, match="3 clips, correct_b 2"):
+        function([True, False, True], [True, False])

@@ -1,0 +1,189 @@
+"""Training as processes: killed at random moments, several at once, started from a notebook."""
+
+import hashlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from motion_lib import __main__ as command
+from motion_lib.config import REPOSITORY, RunConfig
+from motion_lib.experiment.experiment import Experiment
+from motion_lib.training import launch as launching
+from tests.conftest import SMOKE
+
+pytestmark = pytest.mark.slow
+
+KILLS = int(os.environ.get("MOTION_KILLS", "3"))  # more of them prove more and take longer
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def overrides(**values):
+    return [text for name, value in values.items() for text in ("-p", name, str(value))]
+
+
+def weights_hash(path):
+    digest = hashlib.sha256()
+    for name, tensor in sorted(torch.load(path, weights_only=True)["model"].items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+# --- kill -9 ---
+
+
+def test_killed_at_random_moments_it_ends_where_an_undisturbed_run_ends(smoke, tmp_path, monkeypatch):
+    """The process is the command line's, with the profile's YAML; a state is due after every step."""
+    smoke.data.paths  # noqa: B018, the world is built once, before anything is killed
+    options = {**SMOKE, "validate": "[]", "epochs": 4, "device": "cpu"}
+    command = [sys.executable, "-m", "motion_lib", "train", "names", "--profile", "miniature"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+    def start(results, **more):
+        arguments = [*command, *overrides(**options, **more)]
+        run = {**environment, "MOTION_RESULTS": str(results)}
+        return subprocess.Popen(arguments, cwd=REPOSITORY, env=run, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def finish(process):
+        output = process.communicate()[0].decode()
+        assert process.returncode == 0, output
+        return output
+
+    finish(start(tmp_path / "straight", checkpoint_minutes=60))
+    draw, kills, in_training = random.Random(5), 0, 0
+    for _ in range(KILLS):
+        process = start(tmp_path / "killed", checkpoint_minutes=0)
+        wait_for_state(tmp_path / "killed", process)
+        time.sleep(draw.uniform(0, 2 / KILLS))  # seconds; the whole training takes about three
+        in_training += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+    output = finish(start(tmp_path / "killed", checkpoint_minutes=0))
+    assert "is damaged" not in output
+    (straight,), (killed,) = (list((tmp_path / name).glob("miniature/runs/names-*")) for name in ("straight", "killed"))
+    assert straight.name == killed.name
+    for epoch in (1, 2, 3, 4):
+        assert weights_hash(straight / f"epoch_{epoch:02d}.pt") == weights_hash(killed / f"epoch_{epoch:02d}.pt")
+    print(f"{kills} kills, {in_training} of them in a training under way; equal weights after every epoch")
+    assert in_training >= 1
+    assert not [path for path in killed.iterdir() if path.name.startswith((".epoch", ".resume", "resume"))]
+
+
+def wait_for_state(results: Path, process: subprocess.Popen) -> None:
+    """Until the process has written a state of its own, or has ended."""
+    before = set(results.glob("miniature/runs/*/resume-*.json"))
+    while process.poll() is None and set(results.glob("miniature/runs/*/resume-*.json")) <= before:
+        time.sleep(0.02)
+
+
+# --- several devices ---
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def groups(kind):
+    """The commands that together are one training: alone, two processes of a machine, or two machines of one each."""
+    if kind == "alone":
+        return [[sys.executable]]
+    if kind == "one machine":
+        return [list(TORCHRUN)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    place = ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    return [[*torchrun, *place, "--node-rank", rank] for rank in "01"]
+
+
+def train_in(kind, folder, text):
+    """What `train_in_group.py` saw."""
+    script = REPOSITORY / "tests" / "train_in_group.py"
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}", "OMP_NUM_THREADS": "1"}
+    folder.mkdir()
+    started = [
+        subprocess.Popen([*group, str(script), str(folder), text], env=environment, stderr=subprocess.PIPE, text=True)
+        for group in groups(kind)
+    ]
+    for process in started:
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors[-3000:]
+    return torch.load(folder / "seen.pt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("one machine", "frozen"), ("one machine", "trained"), ("two machines", "frozen")]
+)
+def test_two_processes_give_the_gradients_and_metrics_of_one(tmp_path, kind, text):
+    """Uneven batches, one video that cannot be read, random views of whole frames; gloo."""
+    one, two = (train_in(name, tmp_path / name.replace(" ", "_"), text) for name in ("alone", kind))
+    assert len(one["gradients"]) == len(two["gradients"]) == 6
+    for expected, found in zip(one["gradients"], two["gradients"], strict=True):
+        assert max(gradient.abs().max() for gradient in expected) > 1e-3
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    for expected, found in zip(one["rows"], two["rows"], strict=True):
+        assert found["clips"] == expected["clips"] == 8  # none counted twice, none lost but the broken one
+        assert found["train_acc1"] == expected["train_acc1"]
+        assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-6)
+    assert one["failed"] == two["failed"] == {"clip_4": "broken"}
+
+
+def test_a_notebook_starts_the_group_and_shows_its_log(smoke, tmp_path, monkeypatch, capsys):
+    smoke.data.paths  # noqa: B018
+    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    cfg = RunConfig.load("miniature", **SMOKE | {"devices": 2, "epochs": 1, "validate": [], "device": "cpu"})
+    history = Experiment(cfg).train("names")
+    shown = capsys.readouterr().out
+    assert "torchrun --nproc-per-node 2 -m motion_lib.training --config config.yaml names" in shown
+    assert "epoch 1: loss" in shown
+    assert history.last_checkpoint.is_file()
+    assert history.rows[0]["clips"] == len(smoke.data.dataset("miniature-source", "train"))
+
+
+def test_a_group_that_fails_is_an_error_with_its_log(smoke, tmp_path):
+    cfg = RunConfig.load("miniature", **SMOKE | {"devices": 1})
+    said = []
+    with pytest.raises(RuntimeError, match=r"(?s)training on 1 devices failed \(exit 1\).*invalid choice: 'nothing'"):
+        launching.launch(cfg, "nothing", tmp_path, said.append)
+    assert any("invalid choice" in line for line in said)
+
+
+# --- the command line ---
+
+
+def test_wrong_arguments_are_named(capsys):
+    assert command.main(["train", "motion", "-p", "epoch", "3"]) == 2
+    assert "did you mean epochs" in capsys.readouterr().err
+    assert command.main(["train", "motion", "--config", "absent.yaml"]) == 2
+    assert "absent.yaml" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["train", "clip"])  # is not trained
+
+
+def test_a_configuration_survives_its_file(tmp_path):
+    cfg = RunConfig.load("miniature", **SMOKE | {"seed": 5})
+    path = launching.write_config(cfg, tmp_path)
+    assert command.train_config(command.make_parser().parse_args(["train", "motion", "--config", str(path)])) == cfg
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for the refusal of a CPU")
+def test_the_largest_batch_is_not_looked_for_on_a_cpu(smoke, capsys):
+    assert command.main(["train", "motion", "--largest"]) == 1
+    assert "--largest needs a GPU" in capsys.readouterr().err
+
+
+def test_a_failing_training_says_why(smoke, capsys, monkeypatch):
+    monkeypatch.setattr(Experiment, "train", lambda *_: (_ for _ in ()).throw(RuntimeError("no memory")))
+    assert command.main(["train", "motion", *overrides(**SMOKE)]) == 1
+    assert capsys.readouterr().err == "training: no memory\n"
+    monkeypatch.setattr(Experiment, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert command.main(["train", "motion", *overrides(**SMOKE)]) == 130
