@@ -155,7 +155,7 @@ def bootstrap_accuracy(
     Raises: ValueError on shape or range faults, or fewer than two groups.
     """
     correct = as_bool(correct, "correct")
-    return _bootstrap_interval(correct.astype(np.int64), groups, resamples, confidence, seed)
+    return bootstrap_mean(correct, groups, resamples=resamples, confidence=confidence, seed=seed)
 
 
 def bootstrap_difference(
@@ -172,12 +172,35 @@ def bootstrap_difference(
     Args and Raises: as `bootstrap_accuracy`; index n of both vectors is the same clip.
     """
     difference = paired_difference(correct_a, correct_b)
-    return _bootstrap_interval(difference, groups, resamples, confidence, seed)
+    return bootstrap_mean(difference, groups, resamples=resamples, confidence=confidence, seed=seed)
 
 
-def smallest_detectable_gap(
-    correct_a: ArrayLike,
-    correct_b: ArrayLike,
+def bootstrap_mean(
+    values: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Mean of any numbers with its percentile bootstrap interval over whole groups.
+
+    Args:
+        values: (N,) numbers.
+        groups, resamples, confidence, seed: as `bootstrap_accuracy`.
+
+    Raises:
+        ValueError: on shape or range faults, or for fewer than two groups.
+    """
+    check_open_unit(confidence=confidence)
+    values = np.asarray(values, dtype=np.float64)
+    means = _bootstrap_means(values, groups, resamples, seed)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def smallest_detectable(
+    difference: ArrayLike,
     groups: ArrayLike | None = None,
     *,
     power: float = 0.8,
@@ -185,18 +208,29 @@ def smallest_detectable_gap(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """Accuracy gap that a two-sided test at `alpha` would find with probability `power` on such clips.
+    """Gap that a two-sided test at `alpha` would find with probability `power` on such clips.
 
     (z_{1 - alpha/2} + z_power) times the bootstrap standard error of the paired difference; normal theory,
     neglecting significance in the wrong direction.
 
-    Returns: fraction; nan where a and b agree on every clip, as nothing is then known about the error.
-    Raises: ValueError as `bootstrap_difference`, or if power is not above alpha/2.
+    Args:
+        difference: (N,) of two answers to the same clips, from -1 to 1.
+        groups: as `bootstrap_accuracy`.
+        power: of the test, above alpha / 2.
+        alpha: its level.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        A fraction; nan where the two agree on every clip, as nothing is then known about the error.
+
+    Raises:
+        ValueError: as `bootstrap_accuracy`, or if power is not above alpha / 2.
     """
     check_open_unit(alpha=alpha, power=power)
     if power <= alpha / 2:
         raise ValueError(f"power {power} must be above alpha/2 = {alpha / 2}, which a test reaches with no gap.")
-    difference = paired_difference(correct_a, correct_b)
+    difference = np.asarray(difference, dtype=np.float64)
     means = _bootstrap_means(difference, groups, resamples, seed)
     if not difference.any():
         return float("nan")
@@ -239,16 +273,14 @@ def joint_means(
 
 
 def _group_sums(values: np.ndarray, groups: ArrayLike | None) -> np.ndarray:
-    """(G, 2) int64: sum of the values and number of clips of each group."""
+    """(G, 2) float64: sum of the values and number of clips of each group."""
     if groups is None:
         return np.stack([values, np.ones_like(values)], axis=1)
     groups = np.asarray(groups)
     if groups.shape != values.shape:
         raise ValueError(f"groups: expected shape {values.shape}, one label per clip, got {groups.shape}.")
     _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    sums = np.zeros_like(sizes)
-    np.add.at(sums, index, values)
-    return np.stack([sums, sizes], axis=1)
+    return np.stack([np.bincount(index, weights=values), sizes], axis=1)
 
 
 def _bootstrap_means(values: np.ndarray, groups: ArrayLike | None, resamples: int, seed: int) -> np.ndarray:
@@ -270,15 +302,6 @@ def _bootstrap_means(values: np.ndarray, groups: ArrayLike | None, resamples: in
         sums, clips = (counts @ kinds).T
         means[start : start + size] = sums / clips
     return means
-
-
-def _bootstrap_interval(
-    values: np.ndarray, groups: ArrayLike | None, resamples: int, confidence: float, seed: int
-) -> Interval:
-    check_open_unit(confidence=confidence)
-    means = _bootstrap_means(values, groups, resamples, seed)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(values.mean()), float(low), float(high))
 
 
 def _check_resamples(resamples: int) -> None:

@@ -8,6 +8,7 @@ import json
 import platform
 import resource
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -21,6 +22,7 @@ import torch
 from motion_lib.config import REPOSITORY, RunConfig
 from motion_lib.data.catalogue import DATASETS
 from motion_lib.data.preprocessing import Preprocess
+from motion_lib.evaluation.answers import Answers
 from motion_lib.evaluation.retrieval import RetrievalResult
 from motion_lib.methods import Method
 from motion_lib.storage import content_hash, write_json
@@ -224,6 +226,26 @@ def _made_from(record: dict) -> tuple[str, str]:
 def ranks_of(record: dict) -> np.ndarray:
     """(N,) rank of the right description of each video, 0 is first."""
     return np.array(record["ranks"].split(), dtype=np.int64)
+
+
+def answers_of(records: Sequence[dict]) -> Answers:
+    """The answers of one cell: records of one method, data set and description kind, one a seed.
+
+    Raises:
+        ValueError: without a record, or with two of one seed.
+    """
+    records = sorted(records, key=lambda record: record["seed"])
+    if not records or len({record["seed"] for record in records}) < len(records):
+        raise ValueError(f"{len(records)} records of seeds {[r['seed'] for r in records]}: expected one a seed.")
+    right = [ranks_of(record) == 0 for record in records]
+    classes, groups = (
+        np.concatenate([np.array(record[name].split(), dtype=np.int64) for record in records])
+        for name in ("labels", "groups")
+    )
+    seeds = np.repeat([record["seed"] for record in records], [len(one) for one in right])
+    videos = tuple(record["video_list_hash"] for record in records)
+    chance = 1 / records[0]["protocol"]["classes"]
+    return Answers(np.concatenate(right).astype(np.float64), seeds, classes, groups, videos, chance)
 
 
 def frame_of(records: list[dict]) -> pd.DataFrame:

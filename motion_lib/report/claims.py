@@ -20,7 +20,7 @@ from motion_lib.evaluation.intervals import (
     bootstrap_difference,
     holm,
     mcnemar_exact,
-    smallest_detectable_gap,
+    smallest_detectable,
 )
 from motion_lib.experiment.records import ranks_of
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
@@ -157,7 +157,7 @@ def compare(records: list[dict], dataset: str, comparison: Comparison) -> dict:
         return {**row, **missing, "Seeds": 0, "Verdict": NOT_RUN if claimed else NOT_CLAIMED}
     a, b = paired.better, paired.worse
     gap = bootstrap_difference(a, b, paired.classes, resamples=FINE)
-    visible = smallest_detectable_gap(a, b, paired.classes, resamples=FINE)
+    visible = smallest_detectable(a.astype(float) - b, paired.classes, resamples=FINE)
     return {
         **row,
         "Gap, points": f"{100 * gap.estimate:+.1f}",

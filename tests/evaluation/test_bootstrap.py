@@ -13,7 +13,8 @@ from motion_lib.evaluation.intervals import (
     bootstrap_difference,
     joint_means,
     mcnemar_exact,
-    smallest_detectable_gap,
+    paired_difference,
+    smallest_detectable,
 )
 
 
@@ -186,32 +187,34 @@ def test_joint_means_refuse(values, groups, message):
 # --- smallest detectable gap ---
 
 
-def test_smallest_detectable_gap_by_formula():
+def test_smallest_detectable_by_formula():
     """10 % of 1000 clips differ, evenly: the standard error is sqrt(0.1 / 1000), times 1.96 + 0.84."""
     a, b = np.zeros(1000, bool), np.zeros(1000, bool)
     a[:50] = b[50:100] = True
     expected = (1.959964 + 0.841621) * math.sqrt(0.1 / 1000)
-    assert smallest_detectable_gap(a, b) == pytest.approx(expected, rel=0.03)
-    assert smallest_detectable_gap(a, b, power=0.9) > smallest_detectable_gap(a, b)
-    assert smallest_detectable_gap(a, b, alpha=0.01) > smallest_detectable_gap(a, b)
+    assert smallest_detectable(paired_difference(a, b)) == pytest.approx(expected, rel=0.03)
+    assert smallest_detectable(paired_difference(a, b), power=0.9) > smallest_detectable(paired_difference(a, b))
+    assert smallest_detectable(paired_difference(a, b), alpha=0.01) > smallest_detectable(paired_difference(a, b))
 
 
-def test_smallest_detectable_gap_grows_with_clusters():
+def test_smallest_detectable_grows_with_clusters():
     rng = np.random.default_rng(0)
     a, groups = clustered(rng, 50, 16, 0.6)
     b, _ = clustered(rng, 50, 16, 0.5)
-    assert smallest_detectable_gap(a, b, groups) == pytest.approx(4 * smallest_detectable_gap(a, b), rel=0.15)
+    assert smallest_detectable(paired_difference(a, b), groups) == pytest.approx(
+        4 * smallest_detectable(paired_difference(a, b)), rel=0.15
+    )
 
 
-def test_smallest_detectable_gap_is_unknown_without_disagreement():
+def test_smallest_detectable_is_unknown_without_disagreement():
     same = np.arange(20) % 2 == 0
-    assert math.isnan(smallest_detectable_gap(same, same))
+    assert math.isnan(smallest_detectable(paired_difference(same, same)))
 
 
 @pytest.mark.parametrize("bad", [{"power": 0}, {"power": 1}, {"alpha": 0}, {"alpha": 1.2}, {"power": 0.02}])
-def test_smallest_detectable_gap_refuses(bad):
+def test_smallest_detectable_refuses(bad):
     with pytest.raises(ValueError, match=r"power|alpha"):
-        smallest_detectable_gap([True, False], [False, True], **bad)
+        smallest_detectable([1, -1], **bad)
 
 
 # --- faults in the vectors ---
@@ -246,7 +249,7 @@ def test_zeros_and_ones_are_accepted():
     assert bootstrap_accuracy([1, 0, 1, 1]) == bootstrap_accuracy([True, False, True, True])
 
 
-@pytest.mark.parametrize("function", [bootstrap_difference, smallest_detectable_gap, mcnemar_exact])
+@pytest.mark.parametrize("function", [bootstrap_difference, mcnemar_exact])
 def test_pairs_of_unequal_length_are_refused(function):
     with pytest.raises(ValueError, match="3 clips, correct_b 2"):
         function([True, False, True], [True, False])

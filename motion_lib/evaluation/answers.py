@@ -1,0 +1,105 @@
+"""Right or wrong, clip by clip: what every comparison, interval and verdict is made of, until a table is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from motion_lib.evaluation.intervals import Interval, bootstrap_mean, mcnemar_exact, smallest_detectable
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of one method under one condition: all its seeds, one after the other.
+
+    Attributes:
+        right: (N,) float64; 1 where the right description came first, a share where several draws were averaged,
+            and from -1 to 1 where it is the difference of two (`less`).
+        seeds: (N,) int64, training seed of each answer.
+        classes: (N,) int64, class of each clip.
+        groups: (N,) int64, recording that each clip was cut from.
+        videos: a hash of the list of clips for each seed, seeds in ascending order.
+        chance: share that guessing gets.
+    """
+
+    right: np.ndarray
+    seeds: np.ndarray
+    classes: np.ndarray
+    groups: np.ndarray
+    videos: tuple[str, ...]
+    chance: float
+
+    @property
+    def mean(self) -> float:
+        """Share of right answers over all clips and seeds."""
+        return float(self.right.mean())
+
+    @property
+    def known_seeds(self) -> tuple[int, ...]:
+        """The seeds that are there, ascending."""
+        return tuple(np.unique(self.seeds).tolist())
+
+    def of_seeds(self, seeds: Sequence[int]) -> "Answers":
+        """The answers of some of the seeds."""
+        keep = np.isin(self.seeds, seeds)
+        videos = tuple(videos for seed, videos in zip(self.known_seeds, self.videos, strict=True) if seed in seeds)
+        parts = (self.right[keep], self.seeds[keep], self.classes[keep], self.groups[keep])
+        return Answers(*parts, videos, self.chance)
+
+    def less(self, other: "Answers") -> "Answers":
+        """Paired difference: this one's `right` less the other's, over the seeds that both have.
+
+        Raises:
+            ValueError: if they share no seed, or saw other clips.
+        """
+        ours, theirs = paired(self, other)
+        return replace(ours, right=ours.right - theirs.right)
+
+    def interval(self, over: str = "classes", resamples: int = 10_000) -> Interval:
+        """Mean with its 95 % percentile bootstrap interval.
+
+        Args:
+            over: "classes" (would it hold for other classes?) or "groups" (for other recordings?); whole ones are
+                drawn, each with the answers of all its seeds.
+            resamples: how often.
+
+        Raises:
+            ValueError: for fewer than two of them.
+        """
+        return bootstrap_mean(self.right, getattr(self, over), resamples=resamples)
+
+    def smallest_visible(self, over: str = "classes", resamples: int = 10_000) -> float:
+        """Of a difference: the gap that such clips would show with 80 % power; nan where nothing ever differs."""
+        return smallest_detectable(self.right, getattr(self, over), resamples=resamples)
+
+
+def paired(one: Answers, other: Answers) -> tuple[Answers, Answers]:
+    """Both over the seeds that they share.
+
+    Raises:
+        ValueError: if they share no seed, or saw other clips.
+    """
+    shared = sorted(set(one.known_seeds) & set(other.known_seeds))
+    if not shared:
+        raise ValueError(f"seeds {one.known_seeds} and {other.known_seeds}: none is shared, so nothing is paired.")
+    one, other = one.of_seeds(shared), other.of_seeds(shared)
+    if one.videos != other.videos or not np.array_equal(one.classes, other.classes):
+        raise ValueError(f"seeds {shared}: the two saw other videos and cannot be paired.")
+    return one, other
+
+
+def mcnemar_in_every_seed(one: Answers, other: Answers) -> float:
+    """McNemar's exact p-value for a gap in one and the same direction in every seed.
+
+    Of the one-sided p-values the largest of the seeds, since the gap must be there in all of them, doubled since
+    either direction would do. Seeds are not pooled: the clips are the same in all of them.
+
+    Raises:
+        ValueError: if the two cannot be paired.
+    """
+    one, other = paired(one, other)
+    of_seed = [one.seeds == seed for seed in one.known_seeds]
+    either = [
+        max(mcnemar_exact(one.right[mask], other.right[mask], way) for mask in of_seed) for way in ("greater", "less")
+    ]
+    return min(1.0, 2 * min(either))
