@@ -15,12 +15,12 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from motion_lib.config import RunConfig
+from motion_lib.config import REPOSITORY, RunConfig
 from motion_lib.experiment.experiment import Experiment
 from motion_lib.methods import METHODS
-from motion_lib.report.tables import write_table
 from motion_lib.storage import write_json
 
+RESULTS = REPOSITORY / "results" / "benchmarks"
 DEVELOPMENT_WORLD = 100  # world_seed; the reported world is the profile's
 RECIPES = tuple({"lr": lr} for lr in (5e-4, 1e-3, 2e-3))
 SEARCHED = ("text4vis", "vificlip", "names", "motion")
@@ -29,9 +29,16 @@ SEARCHED = ("text4vis", "vificlip", "names", "motion")
 def search(cfg: RunConfig, recipes: Sequence[dict[str, float]] = RECIPES, keys: Sequence[str] = SEARCHED) -> list[dict]:
     """Train each method with each recipe and score it on held-out source clips.
 
-    Args: cfg: of the miniature, whose world must not be the reported one.   recipes: overrides of its own.
-    Returns: one row a training: method, the overrides, top-1 percent of training and held-out source clips.
-    Raises: ValueError for the reported world.
+    Args:
+        cfg: of the miniature, whose world must not be the reported one.
+        recipes: overrides of its own.
+        keys: methods.
+
+    Returns:
+        One row a training: method, the overrides, top-1 percent of training and held-out source clips.
+
+    Raises:
+        ValueError: for the reported world.
     """
     reported = RunConfig.load(cfg.profile).world_seed
     if cfg.world_seed == reported:
@@ -64,16 +71,15 @@ def table(rows: list[dict]) -> pd.DataFrame:
 
 
 def main(arguments: list[str] | None = None) -> Path:
-    """Try all recipes and write `recipe_search.json` and its table; returns the JSON's path."""
+    """Try all recipes, print their table and write `recipe_search.json`; returns its path."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recipe_search", description=__doc__.split("\n")[0])
     parser.add_argument("--world-seed", type=int, default=DEVELOPMENT_WORLD)
     cfg = RunConfig.load("miniature", world_seed=parser.parse_args(arguments).world_seed)
     rows = search(cfg)
-    reported = RunConfig.load("miniature")  # the choice is kept beside the results that it decided
-    write_table(table(rows), reported, "recipe_search")
+    print(table(rows).to_string(index=False))
     names = ("world_seed", "seed", "epochs", "batch_size", "warmup_epochs", "logit_scale")
     fixed = {name: getattr(cfg, name) for name in names}
-    return write_json(reported.results_dir / "recipe_search.json", {"fixed": fixed, "rows": rows})
+    return write_json(RESULTS / "recipe_search.json", {"fixed": fixed, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ reads them. A name that no parameter has is an error here, since papermill only 
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,14 +61,6 @@ class RunConfig:
     compiled: bool  # torch.compile the training step
     tensorboard: bool  # event files beside metrics.jsonl
     validate: tuple[str, ...]  # methods whose epochs are all scored while they train; nothing is chosen by it
-    world_seed: int  # miniature only: classes, clips and the tiny CLIP
-    source_clips: int  # miniature only: clips per source class
-    target_clips: int  # miniature only: clips per target class
-    stills: int  # miniature only: images that the tiny CLIP is pretrained on
-    pretrain_epochs: int  # miniature only
-    pairs: int  # miniature only: minimal pairs of each kind (06_motion_probes)
-    action_clips: int  # miniature only: clips of each action that is also played backwards
-    order_steps: int  # miniature only: training steps of the head that is taught order
     backbone: str  # OpenAI name, path of a CLIP state dict, or "miniature"
     baselines: str  # "retrained" from the backbone, or "official": their authors' checkpoints
     descriptions_dir: str  # folder of the authors' CSVs; "" in the miniature, which writes its own
@@ -97,12 +89,26 @@ class RunConfig:
     rate_target: str  # target that is regenerated or rated; "" is the first
     rater: str  # code of who rates
     own_model: str  # your_own_model.ipynb: a CLIP of transformers by its name; "" is a tiny one with random weights
+    # Of the rendered world: the profile `miniature` sets them, no other has them.
+    world_seed: int = 0  # of classes, clips and the tiny CLIP
+    source_clips: int = 0  # clips per source class
+    target_clips: int = 0  # clips per target class
+    stills: int = 0  # images that the tiny CLIP is pretrained on
+    pretrain_epochs: int = 0
+    pairs: int = 0  # minimal pairs of each kind (06_motion_probes)
+    action_clips: int = 0  # clips of each action that is also played backwards
+    order_steps: int = 0  # training steps of the head that is taught order
 
     @classmethod
     def load(cls, profile: str, **overrides: object) -> "RunConfig":
-        """A profile with some values overridden; None keeps the profile's value.
+        """A profile with some values overridden.
 
-        Raises: ValueError for an unknown profile or parameter, with near matches, or a wrong type.
+        Args:
+            profile: name of a YAML file beside the notebooks.
+            overrides: values by parameter; None keeps the profile's value.
+
+        Raises:
+            ValueError: for an unknown profile or parameter, with near matches, or a wrong type.
         """
         path = PROFILES_DIR / f"{profile}.yaml"
         if not path.is_file():
@@ -111,8 +117,14 @@ class RunConfig:
         check_names(overrides)
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         check_names(values)
-        values.update({name: value for name, value in overrides.items() if value is not None})
-        return cls(**{f.name: _typed(f.name, f.type, values.get(f.name)) for f in fields(cls)})
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        defaults = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
+        asked = defaults | values
+        cfg = cls(**{f.name: _typed(f.name, f.type, asked.get(f.name)) for f in fields(cls)})
+        for name, default in defaults.items():
+            if cfg.profile != "miniature" and getattr(cfg, name) != default:
+                raise ValueError(f"parameter {name}: of the profile miniature alone; profile {profile!r} has none.")
+        return cfg
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, object]) -> "RunConfig":

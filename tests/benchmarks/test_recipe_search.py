@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import recipe_search
 from motion_lib.config import RunConfig
+from motion_lib.experiment.data import Data
 from motion_lib.experiment.experiment import Experiment
 from motion_lib.methods import METHODS
 from tests.conftest import SMOKE
@@ -25,8 +26,8 @@ def elsewhere(smoke_env) -> RunConfig:
 @pytest.mark.slow
 def test_every_recipe_is_scored_on_held_out_source_clips(elsewhere, monkeypatch):
     asked = []
-    dataset = Experiment.dataset
-    monkeypatch.setattr(Experiment, "dataset", lambda self, *which: asked.append(which) or dataset(self, *which))
+    dataset = Data.dataset
+    monkeypatch.setattr(Data, "dataset", lambda self, *which: asked.append(which) or dataset(self, *which))
     rows = recipe_search.search(elsewhere, RECIPES, ("motion", "names"))
     assert set(asked) == {("miniature-source", "train"), ("miniature-source", "val")}  # never a target
     assert [(row["method"], row["lr"]) for row in rows] == [(k, r["lr"]) for r in RECIPES for k in ("motion", "names")]
@@ -53,21 +54,21 @@ def test_the_table_has_a_row_for_each_recipe_and_their_mean():
     pd.testing.assert_frame_equal(found, expected)
 
 
-def test_the_choice_is_written_beside_the_reported_results(monkeypatch, tmp_path):
-    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path))
+def test_the_search_is_printed_and_kept(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(recipe_search, "RESULTS", tmp_path)
     rows = [{"method": "motion", **recipe, "held_out_acc1": 1.0} for recipe in RECIPES]
     monkeypatch.setattr(recipe_search, "search", lambda cfg: rows)
     path = recipe_search.main(["--world-seed", "101"])
     written = json.loads(path.read_text())
     assert written["rows"] == rows
     assert written["fixed"]["world_seed"] == 101
-    assert (tmp_path / "miniature/tables/recipe_search.md").is_file()
+    assert METHODS["motion"].label in capsys.readouterr().out
 
 
 def test_the_profile_has_the_recipe_with_the_best_mean():
     """The committed search decides the committed profile."""
     cfg = RunConfig.load("miniature")
-    path = cfg.results_dir / "recipe_search.json"
-    found = recipe_search.table(json.loads(path.read_text())["rows"])
+    rows = json.loads((recipe_search.RESULTS / "recipe_search.json").read_text())["rows"]
+    found = recipe_search.table(rows)
     best = found.loc[found["mean"].idxmax()]
     assert cfg.lr == best["lr"]
