@@ -20,6 +20,7 @@ from motion_lib.config import RunConfig
 from motion_lib.data.datasets import TooManyMissing
 from motion_lib.experiment import data as data_module
 from motion_lib.experiment import experiment as experiment_module
+from motion_lib.experiment import runs as runs_module
 from motion_lib.experiment.experiment import Experiment
 from motion_lib.experiment.records import read_records, records_dir
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
@@ -52,10 +53,9 @@ def test_training_is_recorded_epoch_by_epoch(smoke):
 def test_a_finished_run_is_looked_up(smoke, monkeypatch):
     history = smoke.train("motion")
     before = history.last_checkpoint.stat().st_mtime_ns
-    for looked_at in ("load_model", "fine_tune", "encode_videos"):
-        monkeypatch.setattr(
-            experiment_module, looked_at, lambda *_, **__: pytest.fail("the run was walked, not looked up")
-        )
+    fail = pytest.fail
+    for module, name in ((runs_module, "load_model"), (experiment_module, "fine_tune"), (loop, "training_batches")):
+        monkeypatch.setattr(module, name, lambda *_, name=name, **__: fail(f"{name} was called, not the run looked up"))
     monkeypatch.setattr(data_module, "open_dataset", lambda *_, **__: pytest.fail("the source was opened"))
     again = Experiment(smoke.cfg).train("motion")
     assert Experiment(smoke.cfg).checkpoint("motion") == history.last_checkpoint
@@ -65,12 +65,12 @@ def test_a_finished_run_is_looked_up(smoke, monkeypatch):
 
 def test_a_run_is_named_by_what_decides_it(smoke):
     ours = METHODS["motion"]
-    base = smoke.run_dir(ours)
+    base = smoke.runs.folder(ours)
     same = [changed(smoke, num_workers=1), changed(smoke, bootstrap_resamples=9), changed(smoke, target_subset="test")]
     other = [changed(smoke, lr=0.5), changed(smoke, seed=1), changed(smoke, num_frames=3)]
-    assert {experiment.run_dir(ours) for experiment in same} == {base}
-    assert len({base, *(experiment.run_dir(ours) for experiment in other)}) == 4
-    assert len({smoke.run_dir(METHODS[key]) for key in TRAINED}) == len(TRAINED)
+    assert {experiment.runs.folder(ours) for experiment in same} == {base}
+    assert len({base, *(experiment.runs.folder(ours) for experiment in other)}) == 4
+    assert len({smoke.runs.folder(METHODS[key]) for key in TRAINED}) == len(TRAINED)
 
 
 def test_a_run_is_named_by_the_code_that_trains(smoke, monkeypatch):
@@ -78,7 +78,7 @@ def test_a_run_is_named_by_the_code_that_trains(smoke, monkeypatch):
     behind = imported_by(loop, loading)
     assert {f"motion_lib.{name}" for name in DECIDING} <= set(behind)
     assert not {name for name in behind if name.split(".")[1] in ("experiment", "report", "miniature", "batch")}
-    base, source = experiment_module.trained_by(), inspect.getsource
+    base, source = runs_module.trained_by(), inspect.getsource
     for name in (*behind, "motion_lib.training.progress"):
         with monkeypatch.context() as patched:
             changed_module = sys.modules[name]
@@ -87,9 +87,9 @@ def test_a_run_is_named_by_the_code_that_trains(smoke, monkeypatch):
                 return source(part) + ("\nALTERED = 1\n" if part is changed_module else "\nimport math  # moved\n")
 
             patched.setattr(inspect, "getsource", altered)
-            experiment_module.trained_by.cache_clear()
-            assert (experiment_module.trained_by() != base) is (name in behind), name
-    experiment_module.trained_by.cache_clear()
+            runs_module.trained_by.cache_clear()
+            assert (runs_module.trained_by() != base) is (name in behind), name
+    runs_module.trained_by.cache_clear()
 
 
 # Modules that decide which frames are seen, how, and what is learned from them.
@@ -149,7 +149,7 @@ def test_vificlip_trains_both_towers(smoke):
 
 
 def test_methods_are_trained_with_the_texts_they_say(smoke):
-    texts = {key: smoke.training_texts(METHODS[key]) for key in TRAINED}
+    texts = {key: smoke.runs.training_texts(METHODS[key]) for key in TRAINED}
     described = smoke.data.descriptions("miniature-source", "object")
     assert texts["motion"] == texts["motion_temporal"] == described
     for key in ("names", "text4vis", "vificlip"):
@@ -177,13 +177,13 @@ def test_a_released_checkpoint_stands_for_its_method(smoke, monkeypatch, capsys,
     names = {name: name.replace("clip.", "", 1).replace("head.", "fusion_model.") for name in trained.trained_state()}
     monkeypatch.setenv("MOTION_RESULTS", str(tmp_path))
     official = changed(smoke, baselines="official")
-    path = official.release(METHODS["text4vis"]).path(official.cfg.data_root)
+    path = official.runs.release(METHODS["text4vis"]).path(official.cfg.data_root)
     state = {f"module.{names[name]}": tensor for name, tensor in trained.trained_state().items()}
     with atomic_path(path) as temporary:
         torch.save({"epoch": 29, "model_state_dict": state}, temporary)
     monkeypatch.setattr(experiment_module, "fine_tune", lambda *_: pytest.fail("trained"))
     assert official.train("text4vis").rows == []
-    assert [official.trains(key) for key in ("text4vis", "motion", "clip")] == [False, True, False]
+    assert [official.runs.trains(key) for key in ("text4vis", "motion", "clip")] == [False, True, False]
     loaded = official.trained("text4vis").model
     for name, tensor in trained.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name

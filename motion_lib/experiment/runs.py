@@ -1,0 +1,127 @@
+"""The runs of one configuration: what each trains with, where it lies, whether it is finished, what its weights are."""
+
+from dataclasses import asdict, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from motion_lib.config import RunConfig
+from motion_lib.experiment.data import Data
+from motion_lib.experiment.inputs import backbone_file
+from motion_lib.experiment.records import Weights
+from motion_lib.methods import Method, get_method
+from motion_lib.models import loading
+from motion_lib.models.clip import input_resolution
+from motion_lib.models.loading import default_preprocess, load_model
+from motion_lib.models.prototype import PrototypeClassifier
+from motion_lib.models.released import RELEASES, Release, load_official
+from motion_lib.storage import code_of, content_hash, file_sha256
+from motion_lib.texts.descriptions import DescriptionSet
+from motion_lib.training import Execution, History, Recipe, loop
+from motion_lib.training.checkpoints import finished_history
+
+_Settings = TypeVar("_Settings", Recipe, Execution)
+
+
+@cache
+def trained_by() -> str:
+    """Hash of the code that decides what a training gives, besides its parameters: all that the loop imports."""
+    return code_of(loop, loading)
+
+
+@cache
+def _backbone_sha256(path: Path, stamp: tuple[int, int]) -> str:
+    return file_sha256(path)
+
+
+class Runs:
+    """Where the trainings of a configuration lie; nothing is trained or measured here.
+
+    Args:
+        cfg: the run.
+        data: its data sets, texts and backbone.
+    """
+
+    def __init__(self, cfg: RunConfig, data: Data):
+        self.cfg, self.data = cfg, data
+
+    def recipe(self) -> Recipe:
+        """The training recipe of this configuration."""
+        return self._settings(Recipe)
+
+    def execution(self) -> Execution:
+        """How this configuration trains, which changes no number (BatchNorm's aside, see `Execution`)."""
+        return replace(self._settings(Execution), at_once=self.cfg.at_once or None)
+
+    def _settings(self, kind: type[_Settings]) -> _Settings:
+        """The configuration's parameters of the same names."""
+        names = {field.name for field in fields(kind)} - {"at_once"}
+        return kind(**{name: value for name, value in asdict(self.cfg).items() if name in names})
+
+    def training_texts(self, method: Method) -> DescriptionSet:
+        """The texts that a method is trained with: class names in its template, or descriptions."""
+        descriptions = self.data.descriptions(self.cfg.source, "object")
+        if method.training_texts == "descriptions":
+            return descriptions
+        return DescriptionSet.from_class_names(descriptions.class_names, method.template)
+
+    def release(self, method: Method) -> Release | None:
+        """The authors' checkpoint that stands for a method in this configuration; None: it is trained here."""
+        return RELEASES.get(method.key) if self.cfg.baselines == "official" else None
+
+    def trains(self, key: str) -> bool:
+        """Whether a method is fine-tuned here."""
+        method = get_method(key)
+        return method.trained and self.release(method) is None
+
+    def folder(self, method: Method) -> Path:
+        """Folder of a method's checkpoints, named by everything that decides its training."""
+        backbone = self.data.backbone
+        made_from = (
+            asdict(self.recipe()),
+            (method.architecture, method.head, method.training_texts),
+            self.training_texts(method).sha256,
+            self.backbone_identity(),
+            self.data.label or self.cfg.source,
+            default_preprocess("clip", input_resolution(backbone), self.cfg.num_frames).as_dict(),
+        )
+        identity = content_hash(*made_from, trained_by())
+        return self.cfg.results_dir / "runs" / f"{method.key}-seed{self.cfg.seed}-{identity}"
+
+    def backbone_identity(self) -> str:
+        """SHA-256 of the backbone's file; its name while that is not there."""
+        path = backbone_file(self.data.backbone)
+        if not path.is_file():
+            return self.data.backbone
+        stat = path.stat()
+        return _backbone_sha256(path, (stat.st_size, stat.st_mtime_ns))
+
+    def history(self, key: str) -> History | None:
+        """What the finished training of a method did, read from its folder alone; None if it is not finished."""
+        return finished_history(self.folder(get_method(key)), self.cfg.epochs)
+
+    def load(self, method: Method, checkpoint: Path | None = None) -> PrototypeClassifier:
+        """The model of a method; a fresh head is drawn from the run's seed.
+
+        Args:
+            method: whose model.
+            checkpoint: of `fine_tune`; None gives the backbone as pretrained.
+        """
+        cfg, backbone = self.cfg, self.data.backbone
+        if release := self.release(method):
+            path = release.path(cfg.data_root)
+            model, ignored = load_official(method.key, path, backbone, cfg.torch_device)
+            for key, reason in ignored.items():
+                print(f"{path.name}: {key} ignored ({reason})")
+            return model
+        torch.manual_seed(cfg.seed)
+        return load_model(method.architecture, checkpoint, backbone, method.head, cfg.torch_device, cfg.num_frames)
+
+    def weights(self, method: Method, checkpoint: Path | None) -> Weights:
+        """What `load` loads, as records name it."""
+        release = self.release(method)
+        label = f"released by its authors: {release.file}" if release else method.weights
+        trained = file_sha256(checkpoint) if checkpoint else ""
+        return Weights(label, self.data.backbone_label, self.backbone_identity(), trained)
