@@ -10,19 +10,22 @@ Writes results/processors.md.
 import argparse
 import json
 import subprocess
+import sys
 from operator import itemgetter
 from pathlib import Path
 
 import pandas as pd
 
 from motion_lib.config import REPOSITORY, RunConfig
-from motion_lib.experiment.experiment import _TRAINED_BY
+from motion_lib.data.catalogue import DATASETS
 from motion_lib.experiment.records import read_records
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
 from motion_lib.miniature import pretrain
+from motion_lib.models import loading
 from motion_lib.report.claims import claims_table
-from motion_lib.report.tables import DATASET_LABEL, KIND_LABEL, markdown, measured_cell, select
-from motion_lib.storage import write_text
+from motion_lib.report.tables import KIND_LABEL, markdown, measured_cell, select
+from motion_lib.storage import imported_by, write_text
+from motion_lib.training import loop
 
 _RECORDS = "results/miniature/records"
 _INTRODUCTION = """# The same code and seeds on two processors
@@ -54,7 +57,8 @@ def same_recipe(one: list[dict], other: list[dict]) -> str:
     names, commits = ({key(r) for r in (*one, *other)} for key in (itemgetter("backbone"), _commit))
     if len(names) != 1:
         raise ValueError(f"backbones {', '.join(sorted(names))}: another recipe, not another processor.")
-    trains = [str(Path(module.__file__).relative_to(REPOSITORY)) for module in (*_TRAINED_BY, pretrain)]
+    modules = [sys.modules[name] for name in imported_by(loop, loading, pretrain)]
+    trains = [str(Path(module.__file__).relative_to(REPOSITORY)) for module in modules]
     if changed := _git("diff", "--name-only", *sorted(commits), "--", *trains).split():
         raise ValueError(f"{', '.join(changed)} changed between the two commits: more than the processor differs.")
     return names.pop()
@@ -68,7 +72,7 @@ def cells(records: list[dict], targets: tuple[str, ...]) -> dict[tuple[str, str,
     """{(target, method, kind): top-1 percent as tables print it}."""
     final = select(records, epoch=None)
     return {
-        (DATASET_LABEL[target], METHODS[key].label, KIND_LABEL[kind]): measured_cell(
+        (DATASETS[target].label, METHODS[key].label, KIND_LABEL[kind]): measured_cell(
             select(final, dataset=target, method=key, descriptions=kind)
         )
         for target in targets
