@@ -13,7 +13,8 @@ from motion_lib.experiment.records import environment
 def begin(namespace: Mapping[str, object]) -> RunConfig:
     """Read the notebook's parameters and print what this run is.
 
-    Raises: ValueError for a literal that is no parameter, with near matches.
+    Raises:
+        ValueError: for a literal that is no parameter, with near matches.
     """
     cfg = RunConfig.from_namespace(namespace)
     torch.manual_seed(cfg.seed)

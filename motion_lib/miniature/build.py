@@ -46,8 +46,11 @@ def build(cache_dir: Path, world_seed: int = 0, tiny: TinyClip | None = None, **
     """Build what is not there yet and return where everything is.
 
     Args:
-        cache_dir: parent of all worlds.   world_seed: of classes, clips and CLIP pretraining.
-        tiny: of the tiny CLIP.   sizes: arguments of `make_world`.
+        cache_dir: parent of all worlds.
+        world_seed: of classes, clips and CLIP pretraining.
+        tiny: of the tiny CLIP.
+        sizes: arguments of `make_world`.
+
     A world and a CLIP are each named by a hash of their parameters and of the code that draws
     them, so that a change rebuilds exactly what it touches.
     """

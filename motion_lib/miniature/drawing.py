@@ -276,9 +276,13 @@ def render(figure: Skeleton, item: str, scene: str, look: Look, height: int, wid
     """Draw every frame of a clip.
 
     Args:
-        figure: joints of F frames.   item, scene: keys of OBJECTS and SCENES.
-        height, width: pixels.   seed: of the pixel noise.
-    Returns: (F, height, width, 3) uint8 RGB.
+        figure: joints of F frames.
+        item, scene: keys of OBJECTS and SCENES.
+        height, width: pixels.
+        seed: of the pixel noise.
+
+    Returns:
+        (F, height, width, 3) uint8 RGB.
     """
     h, w = height * SUPERSAMPLE, width * SUPERSAMPLE
     background = Image.new("RGB", (w, h))

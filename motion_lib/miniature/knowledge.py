@@ -46,8 +46,11 @@ def zero_shot_knowledge(
 ) -> pd.DataFrame:
     """Top-1 percent of naming each aspect of a clip by prompts, beside chance.
 
-    Args: videos: clips of `spec`, whose true content is drawn again from `seed`.
-    Raises: ValueError for videos that are none of `spec`'s.
+    Args:
+        videos: clips of `spec`, whose true content is drawn again from `seed`.
+
+    Raises:
+        ValueError: for videos that are none of `spec`'s.
     """
     clips, rows = _content(videos, spec, seed), []
     for aspect, (values, prompts) in _prompts().items():

@@ -205,8 +205,11 @@ def build_pairs(
 ) -> PairPaths:
     """Render what is not there yet below `cache_dir` and return where everything is.
 
-    Args: built: whose target motions the pairs are of.   seed: of the drawing.
-        per_kind: pairs of each kind.   action_clips: of each action, two at least.
+    Args:
+        built: whose target motions the pairs are of.
+        seed: of the drawing.
+        per_kind: pairs of each kind.
+        action_clips: of each action, two at least.
     """
     drawn_by = (motions, drawing, sentences, world, sys.modules[__name__], video.write_video)
     pairs = tuple(make_pairs(built, seed, per_kind))

@@ -247,7 +247,9 @@ def skeleton(arm: str, body: str, arm_phase: Array, body_phase: Array) -> Skelet
     Args:
         arm, body: keys of ARM_MOTIONS and BODY_MOTIONS.
         arm_phase, body_phase: (F,) radians, one value a frame.
-    Returns: joints in figure units, the lowest foot on the ground unless the figure jumps.
+
+    Returns:
+        Joints in figure units, the lowest foot on the ground unless the figure jumps.
     """
     state = BODY_MOTIONS[body](body_phase)
     sides = np.array(SIDES)[None, :, None]

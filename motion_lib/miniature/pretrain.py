@@ -102,7 +102,9 @@ def _with_compact_vocabulary(model: CLIP, tokens: Tensor) -> tuple[Tensor, Tenso
 
     A dense optimizer step over 49,408 rows, of which a few dozen are read, would cost as much as
     the image tower. Ranks keep the order of the ids, so the end token stays the largest.
-    Returns: the ids in use and the tokens as ranks among them.
+
+    Returns:
+        The ids in use and the tokens as ranks among them.
     """
     used, ranks = torch.unique(tokens, return_inverse=True)
     model.token_embedding = torch.nn.Embedding.from_pretrained(

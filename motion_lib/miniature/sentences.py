@@ -208,7 +208,9 @@ def person_caption(
 ) -> str:
     """Alt text of a still that tells the visible pose, sometimes a verb, sometimes the place.
 
-    Args: postures: keys of POSTURE_WORDS.   motion_share: probability of a verb (of arms or body).
+    Args:
+        postures: keys of POSTURE_WORDS.
+        motion_share: probability of a verb (of arms or body).
     """
     words = [str(rng.choice(("a person", "a photo of a person", "somebody")))]
     words += [POSTURE_WORDS[p] for p in postures]

@@ -21,7 +21,9 @@ class Still:
 def draw_still(index: int, seed: int, motion_share: float, size: int) -> Still:
     """One still of any motion, object and scene, drawn independently of each other.
 
-    Args: motion_share: probability that a person's caption holds a verb.   size: pixels a side.
+    Args:
+        motion_share: probability that a person's caption holds a verb.
+        size: pixels a side.
     """
     rng = np.random.default_rng([seed, 9, index])
     arm, body = str(rng.choice(list(motions.ARM_MOTIONS))), str(rng.choice(list(motions.BODY_MOTIONS)))

@@ -130,10 +130,13 @@ def make_world(
     """Draw the classes of a world; the same arguments give the same world.
 
     Args:
-        seed: of the class lists.   source_classes over `source_pairs` (arm, body) pairs.
+        seed: of the class lists.
+        source_classes, source_pairs: classes of the source, and the (arm, body) pairs that they cover.
         ucf_classes, hmdb_classes: at most the number of pairs left for the targets.
         source_clips, target_clips: clips per class.
-    Raises: ValueError if the numbers leave no such world.
+
+    Raises:
+        ValueError: if the numbers leave no such world.
     """
     rng = np.random.default_rng([seed, 1])
     source, target = _covering_split(source_pairs, rng)

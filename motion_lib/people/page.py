@@ -63,7 +63,8 @@ class RatingPage(anywidget.AnyWidget):
 def playable(path: Path) -> bytes:
     """A video as h264 in mp4, which browsers play: AVI files they do not.
 
-    Raises: VideoReadError.
+    Raises:
+        VideoReadError: if it cannot be read.
     """
     fps = max(1, round(frame_rate(path)))
     frames = read_clip(path, lambda n: np.arange(min(n, MAX_SECONDS * fps)))

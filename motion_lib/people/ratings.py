@@ -44,8 +44,12 @@ class Task:
     """One question to a rater.
 
     Attributes:
-        id: name for people who read the files.   question: what is asked.   text: what it is asked about.
-        options: the possible answers.   video: to be watched, if any.   correct: index of the right option, if any.
+        id: name for people who read the files.
+        question: what is asked.
+        text: what it is asked about.
+        options: the possible answers.
+        video: to be watched, if any.
+        correct: index of the right option, if any.
     """
 
     id: str
@@ -162,7 +166,8 @@ def read_likert(folder: Path) -> dict[str, "LikertResult"]:
 class Session:
     """One rater's way through a list of tasks; everything answered is on disk at once and found again.
 
-    Raises: ValueError for a rater's name that is no name of a file.
+    Raises:
+        ValueError: for a rater's name that is no name of a file.
     """
 
     def __init__(self, tasks: Sequence[Task], folder: Path, rater: str):
@@ -215,7 +220,8 @@ class LikertResult:
     """Ratings of one attribute.
 
     Attributes:
-        mean: of all ratings, 1 to 5.   iaa_percent: share of equal ratings over pairs of raters, in percent; the paper
+        mean: of all ratings, 1 to 5.
+        iaa_percent: share of equal ratings over pairs of raters, in percent; the paper
             does not say how it counts agreement, this is the plain reading.
         alpha: Krippendorff's, ordinal; NaN where all ratings are the same or nobody shares an item.
         items, raters: how many.
@@ -231,7 +237,8 @@ class LikertResult:
 def likert_results(answers: Mapping[str, Mapping[str, int]], names: Mapping[str, str]) -> dict[str, LikertResult]:
     """Per attribute, of the raters' answers to `likert_tasks`; attributes that nobody rated are absent.
 
-    Args: names: {fingerprint: task id}, which ends with the attribute.
+    Args:
+        names: {fingerprint: task id}, which ends with the attribute.
     """
     results = {}
     for attribute in ATTRIBUTES:

@@ -43,7 +43,9 @@ def regenerate(experiment: Experiment) -> tuple[Generated, dict[str, Choice]]:
     Writes below `generated_dir`: audit.jsonl, candidates.json, object.csv, masked.csv and origin.json (who masked),
     without the classes that failed, which are listed. What people compared (`rate="comparison"`) goes before the
     model's opinion.
-    Raises: LanguageModelError where the server refuses.
+
+    Raises:
+        LanguageModelError: where the server refuses.
     """
     cfg, folder = experiment.cfg, generated_dir(experiment.cfg)
     model = LanguageModel(cfg.llm, folder / "audit.jsonl", cfg.llm_base_url or None)
