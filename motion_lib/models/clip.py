@@ -1,9 +1,8 @@
 """The one place that imports OpenAI's CLIP, and the functions that load and run its towers.
 
 clip imports torchvision, whose compiled operators load only beside the torch they were built for. Beside another one,
-as a CPU build of torch next to the index's torchvision, its import ends with "operator torchvision::nms does not
-exist". This project never calls an operator of it, so declaring the two that it asks for is enough then; where they
-load they must not be declared, since a second declaration aborts the process.
+such as a CPU build, its import ends with "operator torchvision::nms does not exist". No operator of it is called here,
+so declaring the two that it asks for is enough then; where they load, a second declaration would abort the process.
 """
 
 import pickle
@@ -16,11 +15,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_OPERATORS = {
-    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
-
 
 def _import_torchvision() -> None:
     try:
@@ -30,7 +24,8 @@ def _import_torchvision() -> None:
             raise
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]  # what a failed import leaves behind would not be bound to the package again
-        for name, schema in _OPERATORS.items():
+        for name in ("nms", "qnms"):
+            schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             torch.library.define(f"torchvision::{name}", schema)
         import torchvision  # noqa: F401
 
@@ -40,33 +35,19 @@ with warnings.catch_warnings():
     # clip-anytorch 2.6.0 imports pkg_resources; pinning setuptools below 81 keeps it, deprecated.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
     import clip
-    from clip.model import CLIP, ModifiedResNet, QuickGELU, ResidualAttentionBlock, VisionTransformer
-
-_LARGER_INPUT = {"RN50x4": 288, "RN50x16": 384, "RN50x64": 448, "ViT-L/14@336px": 336}  # of OpenAI's; else 224
-
-__all__ = [
-    "CLIP",
-    "CONTEXT_LENGTH",
-    "ModifiedResNet",
-    "QuickGELU",
-    "ResidualAttentionBlock",
-    "VisionTransformer",
-    "build_clip",
-    "embed_dim",
-    "encode_text",
-    "input_resolution",
-    "load_clip",
-    "longest",
-    "tokenize",
-    "transformer_heads",
-]
+    from clip.model import CLIP, ModifiedResNet, QuickGELU, ResidualAttentionBlock, VisionTransformer  # noqa: F401
 
 CONTEXT_LENGTH = 77
+_LARGER_INPUT = {"RN50x4": 288, "RN50x16": 384, "RN50x64": 448, "ViT-L/14@336px": 336}  # of OpenAI's; else 224
 _NO_WEIGHTS = frozenset({"input_resolution", "context_length", "vocab_size"})  # entries of OpenAI's state dicts
 
 
 def tokenize(texts: list[str]) -> Tensor:
-    """(K, 77) int token ids, zero padded; a text of more than 77 tokens is an error that quotes it."""
+    """(K, 77) int token ids, zero padded.
+
+    Raises:
+        ValueError: for a text of more than 77 tokens, which it quotes.
+    """
     try:
         return clip.tokenize(list(texts))
     except RuntimeError as error:
@@ -79,7 +60,10 @@ def load_clip(backbone: str | Path, device: str | torch.device = "cpu") -> CLIP:
     Args:
         backbone: an OpenAI name ("ViT-B/16": downloaded by clip on first use) or the path of an
             OpenAI archive or of a plain state dict saved with torch.save.
-    Raises: FileNotFoundError if `backbone` is neither; ValueError if the file is not a CLIP.
+
+    Raises:
+        FileNotFoundError: if `backbone` is neither.
+        ValueError: if the file is not a CLIP.
     """
     path = Path(backbone)
     if str(backbone) not in clip.available_models() and not path.is_file():
@@ -96,17 +80,6 @@ def load_clip(backbone: str | Path, device: str | torch.device = "cpu") -> CLIP:
     return model.to(device)
 
 
-@cache
-def input_resolution(backbone: str | Path) -> int:
-    """Side of the pictures that a CLIP takes, in pixels; by an OpenAI name without loading it.
-
-    Raises: as `load_clip`.
-    """
-    if str(backbone) in clip.available_models():
-        return _LARGER_INPUT.get(str(backbone), 224)
-    return load_clip(backbone).visual.input_resolution
-
-
 def _restore_float32(model: CLIP, path: Path) -> None:
     """Undo that clip.load rounds every weight to half precision, where the file holds more than that."""
     if _is_torchscript(path):  # OpenAI's own files, which are in half precision
@@ -115,21 +88,30 @@ def _restore_float32(model: CLIP, path: Path) -> None:
     model.load_state_dict({name: tensor for name, tensor in state.items() if name not in _NO_WEIGHTS})
 
 
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
 def build_clip(state: dict[str, Tensor]) -> CLIP:
     """A CLIP in float32 from a state dict; its sizes follow from the shapes.
 
-    Raises: LookupError or RuntimeError if the state dict is not exactly one of a CLIP.
+    Raises:
+        LookupError, RuntimeError: if the state dict is not exactly one of a CLIP.
     """
     model = clip.model.build_model(dict(state)).float()  # it rounds the weights to half precision ...
     model.load_state_dict(state)  # ... which this undoes
     return model.eval()
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+@cache
+def input_resolution(backbone: str | Path) -> int:
+    """Side of the pictures that a CLIP takes, in pixels; by an OpenAI name without loading it."""
+    if str(backbone) in clip.available_models():
+        return _LARGER_INPUT.get(str(backbone), 224)
+    return load_clip(backbone).visual.input_resolution
 
 
 def longest(tokens: Tensor) -> int:
@@ -140,11 +122,15 @@ def longest(tokens: Tensor) -> int:
 def encode_text(model: CLIP, tokens: Tensor, length: int | None = None) -> Tensor:
     """CLIP's text tower, run only as far as the longest end token.
 
-    The tower is causal and reads its output at the end token, so the padding after it cannot
-    change the result; leaving it out is exact and, for short texts, several times faster.
+    The tower is causal and reads its output at the end token: leaving out the padding after it is exact and, for
+    short texts, several times faster.
 
-    Args: tokens: (K, 77) int.   length: `longest(tokens)` where it is known: a GPU then need not be asked.
-    Returns: (K, D) float, not unit length.
+    Args:
+        tokens: (K, 77) int.
+        length: `longest(tokens)` where it is known: a GPU then need not be asked.
+
+    Returns:
+        (K, D) float, not unit length.
     """
     ends = tokens.argmax(dim=-1)
     length = length or longest(tokens)

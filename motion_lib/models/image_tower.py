@@ -1,9 +1,8 @@
-"""CLIP's vision transformer, computed with less work than as shipped, and the option to keep less memory.
+"""CLIP's vision transformer with less work than as shipped, and the option to keep less memory.
 
-The weights and, up to rounding, the outputs are those of `clip.model.VisionTransformer`. Two things differ: the
-patches of a frame stay (frames, tokens, width) from end to end, without the transpositions that
-`nn.MultiheadAttention` asks for, and the last block is computed for the class token alone, because no other
-token is read after it.
+The weights and, up to rounding, the outputs are those of `clip.model.VisionTransformer`. Two things differ: tokens
+stay (frames, tokens, width), without the transpositions that `nn.MultiheadAttention` asks for, and the last block is
+computed for the class token alone, because no other token is read after it.
 """
 
 from collections.abc import Callable
@@ -23,7 +22,9 @@ def encode_images(visual: nn.Module, images: Tensor, recompute: bool = False) ->
         visual: CLIP's image tower of either kind; a ResNet runs as shipped.
         recompute: keep a block's input alone and compute the rest again in the backward pass (activation
             checkpointing: less memory, about a third more work, the same numbers).
-    Raises: ValueError for `recompute` with a ResNet, whose BatchNorm would count every batch twice.
+
+    Raises:
+        ValueError: for `recompute` with a ResNet, whose BatchNorm would count every batch twice.
     """
     images = images.contiguous(memory_format=torch.channels_last)
     if not isinstance(visual, VisionTransformer):
@@ -31,8 +32,8 @@ def encode_images(visual: nn.Module, images: Tensor, recompute: bool = False) ->
             raise ValueError("activation checkpointing works for vision transformers; this image tower is a ResNet.")
         return visual(images)
     patches = visual.conv1(images).flatten(2).transpose(1, 2)
-    first = visual.class_embedding.to(patches).expand(len(patches), 1, -1)
-    x = visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding.to(patches))
+    class_token = visual.class_embedding.to(patches).expand(len(patches), 1, -1)
+    x = visual.ln_pre(torch.cat([class_token, patches], dim=1) + visual.positional_embedding.to(patches))
     *blocks, last = visual.transformer.resblocks
     for block in blocks:
         x = run_block(_block, block, x, recompute=recompute)

@@ -39,9 +39,16 @@ def load_model(
         name: "clip" (vanilla), "motion" (ours), "text4vis", "vificlip" or "xclip" (those architectures;
             trained here, or from a checkpoint written by `fine_tune`).
         checkpoint: file written by `fine_tune`; None gives CLIP's own weights (and a fresh head).
-        backbone: OpenAI name or path of a CLIP state dict.   head: overrides the model's head.
-    Raises: ValueError for an unknown name, a head that the model cannot have or foreign weights,
-        FileNotFoundError for missing files.
+        backbone: OpenAI name or path of a CLIP state dict.
+        head: "mean" or "temporal", in place of the model's own.
+        num_frames: T.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        ValueError: for an unknown name, a head that the model cannot have, or weights of another model.
+        FileNotFoundError: for missing files.
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"model {name!r}: expected one of {', '.join(ARCHITECTURES)}.")

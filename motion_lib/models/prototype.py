@@ -1,10 +1,13 @@
-"""The prototype classifier, and the protocol that every evaluated model follows.
+"""The paper's method: a video classifier whose weights are text embeddings of motion descriptions.
 
-    video -> frames -> frame embeddings (CLIP image tower) -> head -> video feature
-    descriptions -> CLIP text tower (frozen) -> text prototypes
-    logits = exp(logit_scale) * cosine(video feature, text prototype)
+    video -> T frames -> CLIP image tower -> frame embeddings -> mean -> video feature
+    one description a class -> CLIP text tower, frozen -> text prototypes: the classifier's weights
+    logits = exp(logit_scale) x cosine(video feature, text prototypes)
 
-Source: paper, section 4.2 and appendix A.2; Text4Vis (peers) for mean-then-normalise.
+Training is cross-entropy over the source classes; testing puts in the target classes' prototypes.
+
+Source: paper, sections 4.1 and 4.2, A.2 and A.3. Text4Vis d61b34d for what they leave open: the mean is taken
+before normalising, and logit_scale is trained with the image tower.
 """
 
 from collections import OrderedDict
@@ -18,11 +21,84 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from motion_lib.data.preprocessing import Preprocess
-from motion_lib.models import clip as clip_loading
-from motion_lib.models.clip import CONTEXT_LENGTH, ResidualAttentionBlock
+from motion_lib.models.clip import (
+    CLIP,
+    CONTEXT_LENGTH,
+    ResidualAttentionBlock,
+    embed_dim,
+    encode_text,
+    tokenize,
+    transformer_heads,
+)
 from motion_lib.models.image_tower import encode_images
 
 
+class PrototypeClassifier(nn.Module):
+    """CLIP with a temporal head, classifying by text prototypes.
+
+    Args:
+        clip_model: both towers.
+        preprocess: of its input.
+        head: "mean" (the paper's method) or "temporal" (A.5, Tables 4 and 5).
+        train_text: whether the text tower is trained, as in ViFi-CLIP; the paper freezes it.
+    """
+
+    recompute = False  # activation checkpointing of the image tower in training
+    independent_frames = True  # a frame's embedding depends on that frame alone
+
+    def __init__(self, clip_model: CLIP, preprocess: Preprocess, head: str = "mean", train_text: bool = False):
+        super().__init__()
+        self.clip, self.preprocess, self.head_name, self.train_text = clip_model, preprocess, head, train_text
+        self.head = build_head(head, embed_dim(clip_model), transformer_heads(clip_model))
+        for name, parameter in clip_model.named_parameters():
+            parameter.requires_grad_(train_text or name.startswith("visual.") or name == "logit_scale")
+
+    def forward(self, frames: Tensor, prototypes: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float frames and (K, D) prototypes -> (B, K) logits."""
+        return self.similarity(self.encode_video(frames), prototypes)
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float -> (B, D) video features, not unit length."""
+        return self.head(self.encode_frames(frames))
+
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float -> (B, T, D) frame embeddings, not unit length."""
+        return encode_images(self.clip.visual, frames.flatten(0, 1), self.recompute).unflatten(0, frames.shape[:2])
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """K texts -> (K, D) prototypes, not unit length; with a gradient only if the text tower is trained."""
+        return self.encode_tokens(tokenize(list(texts)).to(self.device))
+
+    def similarity(self, video: Tensor, text: Tensor) -> Tensor:
+        """(B, D) features and (K, D) prototypes -> (B, K) logits, exp(logit_scale) x cosine."""
+        return self.clip.logit_scale.exp() * F.normalize(video, dim=-1) @ F.normalize(text, dim=-1).T
+
+    def encode_tokens(self, tokens: Tensor, length: int | None = None) -> Tensor:
+        """(K, 77) token ids -> (K, D), as `encode_text`; `length`, if known, is their `clip.longest`."""
+        with nullcontext() if self.train_text else torch.no_grad():
+            return encode_text(self.clip, tokens, length)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.clip.logit_scale.device
+
+    def is_pretrained(self, name: str) -> bool:
+        """Whether the parameter of this name starts from CLIP's weights; the others start at random."""
+        return name.startswith("clip.")
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What training can change, by name: all but the text tower while that is frozen."""
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
+
+    def load_trained_state(self, state: dict[str, Tensor], source: str) -> None:
+        """Load what `trained_state` gave; every missing or foreign key is an error that names `source`."""
+        check_state(state, self.trained_state(), source)
+        self.load_state_dict({**self.state_dict(), **state}, strict=True)
+
+
+# ------------------------------------------------------------------ any model
 @runtime_checkable
 class VideoTextModel(Protocol):
     """What a model must offer to be evaluated; nothing else is asked of it.
@@ -36,132 +112,24 @@ class VideoTextModel(Protocol):
         """(B, T, 3, S, S) float, normalised by `preprocess` -> (B, ...) features."""
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """K sentences -> (K, ...) features."""
+        """K texts -> (K, ...) features."""
 
     def similarity(self, video: Tensor, text: Tensor) -> Tensor:
         """(B, ...) and (K, ...) features -> (B, K) logits."""
 
 
-class PrototypeClassifier(nn.Module):
-    """CLIP with a temporal head, classifying by text prototypes.
-
-    Args:
-        clip_model: both towers.   preprocess: of the model.
-        head: "mean" (the paper's method) or "temporal" (6-layer header, Tables 4 and 5).
-        train_text: False keeps the text tower frozen, the paper's choice; True is ViFi-CLIP's.
-
-    Attributes:
-        recompute: activation checkpointing of the image tower in training, off unless set.
-        independent_frames: whether a frame's embedding depends on that frame alone.
-    """
-
-    recompute = False
-    independent_frames = True
-
-    def __init__(
-        self,
-        clip_model: clip_loading.CLIP,
-        preprocess: Preprocess,
-        head: str = "mean",
-        train_text: bool = False,
-    ):
-        super().__init__()
-        self.clip = clip_model
-        self.preprocess = preprocess
-        self.head_name, self.train_text = head, train_text
-        self.head = build_head(head, clip_loading.embed_dim(clip_model), clip_loading.transformer_heads(clip_model))
-        self.requires_grad_(True)
-        if not train_text:
-            self._freeze_text()
-
-    def _freeze_text(self) -> None:
-        for name, parameter in self.clip.named_parameters():
-            if not name.startswith("visual.") and name != "logit_scale":
-                parameter.requires_grad_(False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.clip.logit_scale.device
-
-    def is_pretrained(self, name: str) -> bool:
-        """Whether the parameter of this name starts from CLIP's weights; the others start at random."""
-        return name.startswith("clip.")
-
-    def encode_frames(self, frames: Tensor) -> Tensor:
-        """(B, T, 3, S, S) float -> (B, T, D) frame embeddings, not unit length."""
-        return encode_images(self.clip.visual, frames.flatten(0, 1), self.recompute).unflatten(0, frames.shape[:2])
-
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """(B, T, 3, S, S) float -> (B, D) video features, not unit length."""
-        return self.head(self.encode_frames(frames))
-
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """K sentences -> (K, D), not unit length; carries a gradient only if the text tower is trained."""
-        return self.encode_tokens(clip_loading.tokenize(list(texts)).to(self.device))
-
-    def encode_tokens(self, tokens: Tensor, length: int | None = None) -> Tensor:
-        """(K, 77) token ids on the model's device -> (K, D), as `encode_text`; `length`: `clip_loading.longest`."""
-        with nullcontext() if self.train_text else torch.no_grad():
-            return clip_loading.encode_text(self.clip, tokens, length)
-
-    def similarity(self, video: Tensor, text: Tensor) -> Tensor:
-        """(B, D), (K, D) -> (B, K): exp(logit_scale) x cosine."""
-        return self.clip.logit_scale.exp() * F.normalize(video, dim=-1) @ F.normalize(text, dim=-1).T
-
-    def forward(self, frames: Tensor, prototypes: Tensor) -> Tensor:
-        """(B, T, 3, S, S) float and (K, D) prototypes -> (B, K) logits."""
-        return self.similarity(self.encode_video(frames), prototypes)
-
-    def trained_state(self) -> dict[str, Tensor]:
-        """What training can change, by name: all but the text tower while that is frozen."""
-        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
-        return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
-
-    def load_trained_state(self, state: dict[str, Tensor], source: str) -> None:
-        """Load what `trained_state` gave; every missing or foreign key is an error that names `source`."""
-        check_state(state, self.trained_state(), source)
-        self.load_state_dict({**self.state_dict(), **state}, strict=True)
-
-
-def check_state(state: dict[str, Tensor], wanted: dict[str, Tensor], source: str) -> None:
-    """Raise ValueError, naming `source` and the keys, unless `state` has exactly the names and shapes of `wanted`."""
-    missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    wrong = sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape)
-    for what, keys in (("lacks", missing), ("has unknown", foreign), ("has other shapes for", wrong)):
-        if keys:
-            raise ValueError(
-                f"{source} {what} {len(keys)} tensors, e.g. {', '.join(keys[:3])}: not weights of this model."
-            )
-
-
 class FrameEncoder:
-    """The same model stopped before its head: `encode_video` gives frame embeddings (B, T, D)."""
+    """A classifier stopped before its head: `encode_video` gives frame embeddings (B, T, D)."""
 
     def __init__(self, model: PrototypeClassifier):
         self.preprocess, self.device, self.encode_video = model.preprocess, model.device, model.encode_frames
 
 
-def read_checkpoint(path: str | Path, device: str | torch.device, entry: str = "model") -> dict:
-    """A file written by `fine_tune`: tensors and plain values only.
-
-    Raises: FileNotFoundError, or ValueError if the file is broken or has no `entry`.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint.")
-    try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # what a broken pickle raises is anybody's guess
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason}).") from error
-    if not isinstance(saved, dict) or entry not in saved:
-        raise ValueError(f"{path}: no entry {entry!r}, so no checkpoint of fine_tune.")
-    return saved
-
-
+# ------------------------------------------------------------------ heads
+HEADS = ("mean", "temporal")
+HEADER_LAYERS = 6
 # Text4Vis builds its header with a hand-written LayerNorm of this epsilon; it matters for tiny activations.
 HEADER_LAYER_NORM_EPS = 1e-12
-HEADER_LAYERS = 6
 
 
 class MeanPooling(nn.Module):
@@ -179,10 +147,12 @@ class MeanPooling(nn.Module):
 class TemporalTransformer(nn.Module):
     """The 6-layer temporal header of Text4Vis ("Transf"): position embedding, blocks, residual, mean.
 
+    Source: paper A.5; Text4Vis commit d61b34d, whose parameter names `fusion_model.*` it keeps.
+
     Args:
-        embed_dim: D.   heads: attention heads, those of the text tower.   layers: 6 in Text4Vis and
-        in the paper's Tables 4 and 5.
-    Source: paper A.5; Text4Vis commit d61b34d. Parameter names are Text4Vis's `fusion_model.*`.
+        embed_dim: D.
+        heads: attention heads, those of the text tower.
+        layers: 6 in Text4Vis and in the paper's Tables 4 and 5.
     """
 
     def __init__(self, embed_dim: int, heads: int, layers: int = HEADER_LAYERS):
@@ -210,11 +180,47 @@ class TemporalTransformer(nn.Module):
         return (x + frames).mean(dim=1)
 
 
-HEADS = ("mean", "temporal")
-
-
 def build_head(name: str, embed_dim: int, heads: int) -> nn.Module:
-    """`name` is "mean" or "temporal"."""
+    """The head of this name, one of HEADS.
+
+    Raises:
+        ValueError: for another name.
+    """
     if name not in HEADS:
         raise ValueError(f"temporal head {name!r}: expected one of {', '.join(HEADS)}.")
     return MeanPooling() if name == "mean" else TemporalTransformer(embed_dim, heads)
+
+
+# ------------------------------------------------------------------ weights
+def check_state(state: dict[str, Tensor], expected: dict[str, Tensor], source: str) -> None:
+    """Check that a state dict has exactly the names and shapes of another.
+
+    Raises:
+        ValueError: that names `source` and the keys that lack, are unknown or have another shape.
+    """
+    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    reshaped = sorted(k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape)
+    for fault, keys in (("lacks", missing), ("has unknown", unknown), ("has other shapes for", reshaped)):
+        if keys:
+            raise ValueError(
+                f"{source} {fault} {len(keys)} tensors, e.g. {', '.join(keys[:3])}: not weights of this model."
+            )
+
+
+def read_checkpoint(path: str | Path, device: str | torch.device, entry: str = "model") -> dict:
+    """A file written by `fine_tune`: tensors and plain values only.
+
+    Raises:
+        FileNotFoundError: for no such file.
+        ValueError: if the file is broken or has no `entry`.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint.")
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # what a broken pickle raises is anybody's guess
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason}).") from error
+    if not isinstance(saved, dict) or entry not in saved:
+        raise ValueError(f"{path}: no entry {entry!r}, so no checkpoint of fine_tune.")
+    return saved

@@ -1,16 +1,13 @@
 """The authors' released checkpoints: where they are, and how to load them strictly and without running them.
 
-    motion checkpoints            # which there are, and which of them this machine has
-    motion checkpoints text4vis   # download one, or be told where to click
-
-Every tensor of a file is loaded or named with the reason why not; nothing is dropped in silence.
+`motion checkpoints` lists and downloads them. Every tensor of a file is loaded or named with the reason why not.
 """
 
 import pickle
 import re
 import warnings
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +15,7 @@ from torch import Tensor
 
 from motion_lib.data.download import fetch
 from motion_lib.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from motion_lib.models.clip import build_clip, load_clip
+from motion_lib.models.clip import CLIP, build_clip, load_clip
 from motion_lib.models.prototype import PrototypeClassifier, check_state
 from motion_lib.models.xclip import XClip
 
@@ -26,15 +23,18 @@ from motion_lib.models.xclip import XClip
 _MMACTION = Preprocess(32, "center", 256, 224, "opencv", IMAGENET_MEAN, IMAGENET_STD)
 
 
+# ------------------------------------------------------------------ what is released
 @dataclass(frozen=True)
 class Release:
     """A released checkpoint.
 
     Attributes:
-        file: its name below `MOTION_DATA/checkpoints`.   url: direct link, or the page where it is linked.
-        direct: whether `url` is the file itself.   million_parameters: of the weights alone; some files hold
-            the optimizer's state beside them and are about three times as large.
-        preprocess: of the model.   source: where these facts are from.
+        file: its name below `MOTION_DATA/checkpoints`.
+        url: direct link, or the page where it is linked.
+        direct: whether `url` is the file itself.
+        million_parameters: of the weights alone; an optimizer's state beside them triples a file.
+        preprocess: of the model.
+        source: where these facts are from.
     """
 
     file: str
@@ -97,13 +97,113 @@ RELEASES: dict[str, Release] = {
 }
 
 
+def fetch_release(key: str, data_root: Path) -> Path:
+    """Download a release to its place, unless it is there.
+
+    Raises:
+        FileNotFoundError: that says where to click, for one without a direct link.
+        DownloadError: if the transfer fails.
+    """
+    release = RELEASES[key]
+    path = release.path(data_root)
+    if path.is_file():
+        return path
+    if not release.direct:
+        raise FileNotFoundError(f"{path} is missing: {release.how_to_get}.")
+    return fetch(release.url, path, progress=True)  # no hash of it is published
+
+
+# ------------------------------------------------------------------ models
+_Built = tuple[PrototypeClassifier, dict[str, Tensor], dict[str, str]]  # model, its weights, {unused key: reason}
+
+
+def load_official(
+    key: str, path: str | Path, backbone: str | Path = "ViT-B/16", device: str | torch.device = "cpu"
+) -> tuple[PrototypeClassifier, dict[str, str]]:
+    """Load a released checkpoint as its authors compute it.
+
+    Args:
+        key: of RELEASES.
+        path: the file.
+        backbone: CLIP, for what a file leaves to it (text tower of Text4Vis, token table of ViFi-CLIP).
+        device: of the model.
+
+    Returns:
+        The model in evaluation mode, and {unused key of the file: reason}.
+
+    Raises:
+        ValueError: for an unknown key or a file that is not exactly such a model.
+        FileNotFoundError: for no such file.
+    """
+    if key not in RELEASES:
+        raise ValueError(f"released checkpoint {key!r}: expected one of {', '.join(RELEASES)}.")
+    state, unused_entries = read_tensors(path)
+    build = {"text4vis": _text4vis, "vificlip": _vificlip}.get(key, _xclip)
+    model, state, unused_keys = build(state, RELEASES[key].preprocess, backbone, str(path))
+    model.load_state_dict({**model.state_dict(), **state}, strict=True)
+    return model.to(device).eval(), unused_entries | unused_keys
+
+
+def _text4vis(state: dict[str, Tensor], preprocess: Preprocess, backbone: str | Path, source: str) -> _Built:
+    """Image tower, header and logit_scale; the text tower is CLIP's and is not in the file."""
+    clip_model = load_clip(backbone)
+    model = PrototypeClassifier(clip_model, _fitting(preprocess, clip_model), "temporal")
+    state = _renamed(state, {"visual": "clip.visual", "logit_scale": "clip.logit_scale", "fusion_model": "head"})
+    check_state(state, model.trained_state(), source)
+    return model, state, {}
+
+
+def _vificlip(state: dict[str, Tensor], preprocess: Preprocess, backbone: str | Path, source: str) -> _Built:
+    """Both towers without the token table, which was not trained."""
+    clip_model = load_clip(backbone)
+    model = PrototypeClassifier(clip_model, _fitting(preprocess, clip_model), "mean", train_text=True)
+    reason = "token embeddings of its own class names: made anew from the texts at hand"
+    unused = {key: reason for key in state if key.replace("module.", "").startswith("prompt_learner.")}
+    prefixes = {"image_encoder": "clip.visual", "text_encoder": "clip", "logit_scale": "clip.logit_scale"}
+    state = _renamed({key: tensor for key, tensor in state.items() if key not in unused}, prefixes)
+    expected = {name: t for name, t in model.state_dict().items() if name != "clip.token_embedding.weight"}
+    check_state(state, expected, source)
+    return model, state, unused
+
+
+def _xclip(state: dict[str, Tensor], preprocess: Preprocess, backbone: str | Path, source: str) -> _Built:
+    """The whole model, in the official or in transformers' names."""
+    unused = {}
+    if any(key.startswith("vision_model.") for key in state):
+        state, unused = official_names(state)
+    state = _renamed(state, {part: f"clip.{part}" for part in (*_CLIP_PARTS, "logit_scale")})
+    clip_keys = [key for key in state if key.startswith("clip.") and ".message_" not in key]
+    try:
+        clip_model = build_clip({key.removeprefix("clip."): state[key] for key in clip_keys})
+    except (LookupError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"{source} holds no whole CLIP ({str(error).partition(chr(10))[0]}).") from error
+    positions = state.get("mit.positional_embedding")
+    if positions is None:
+        raise ValueError(f"{source} lacks mit.positional_embedding: not weights of X-CLIP.")
+    model = XClip(clip_model, replace(_fitting(preprocess, clip_model), num_frames=positions.shape[1]))
+    check_state(state, model.state_dict(), source)
+    return model, state, unused
+
+
+def _fitting(preprocess: Preprocess, clip_model: CLIP) -> Preprocess:
+    """The release's preprocessing at the resolution of the weights."""
+    side = clip_model.visual.input_resolution
+    return replace(preprocess, short_side=256 * side // 224, crop_size=side)
+
+
 # ------------------------------------------------------------------ files
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The state dict of a released file, and {entry beside it: reason why it is not used}.
+    """Read a released file; nothing in it is executed.
 
-    Nothing in the file is executed: torch's restricted unpickler builds tensors and plain values only. The
-    configuration that ViFi-CLIP and X-CLIP saved is a subclass of dict from the package yacs, and is read as a dict.
-    Raises: FileNotFoundError, or ValueError for a file that is truncated, foreign or asks to run something.
+    torch's restricted unpickler builds tensors and plain values only. The configuration that ViFi-CLIP and X-CLIP
+    saved is a subclass of dict from the package yacs, and is read as a dict.
+
+    Returns:
+        Its state dict, and {entry beside it: reason why it is not used}.
+
+    Raises:
+        FileNotFoundError: for no such file.
+        ValueError: for a file that is truncated, foreign or asks to run something.
     """
     path = Path(path)
     if not path.is_file():
@@ -113,130 +213,33 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(_refused(path, error)) from error
+        raise ValueError(f"{path}: refused, {_asked_for(error)}. Nothing in it was run.") from error
     except Exception as error:  # what a broken archive raises is anybody's guess
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path}: truncated or no checkpoint ({type(error).__name__}: {reason}).") from error
-    inner = next((key for key in ("model_state_dict", "model", "state_dict") if _is_state(saved, key)), None)
-    if inner is None and not _is_state({"": saved}, ""):
+    entries = saved if isinstance(saved, dict) else {}
+    key = next((k for k in ("model_state_dict", "model", "state_dict") if _is_state(entries.get(k))), None)
+    if key is not None:
+        return dict(saved[key]), {k: "beside the weights, not needed" for k in saved if k != key}
+    if not _is_state(saved):
         raise ValueError(f"{path}: holds no state dict, neither itself nor under model_state_dict or model.")
-    beside = {} if inner is None else {key: "beside the weights, not needed" for key in saved if key != inner}
-    return dict(saved if inner is None else saved[inner]), beside
+    return dict(saved), {}
 
 
-def _is_state(saved: object, key: str) -> bool:
-    inner = saved.get(key) if isinstance(saved, dict) else None
-    return isinstance(inner, dict) and bool(inner) and all(isinstance(value, Tensor) for value in inner.values())
+def _is_state(value: object) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(tensor, Tensor) for tensor in value.values())
 
 
-def _refused(path: Path, error: Exception) -> str:
-    wanted = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:global|class|operand)[^:]*:? ?(?:GLOBAL )?([\w.]+)", str(error))
-    name = next((part for part in wanted.groups() if part), "") if wanted else ""
-    asks = f"it asks for {name}, which is no tensor" if name else "it holds more than tensors, or is damaged"
-    return f"{path}: refused, {asks}. Nothing in it was run."
+def _asked_for(error: Exception) -> str:
+    match = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:global|class|operand)[^:]*:? ?(?:GLOBAL )?([\w.]+)", str(error))
+    name = next((part for part in match.groups() if part), "") if match else ""
+    return f"it asks for {name}, which is no tensor" if name else "it holds more than tensors, or is damaged"
 
 
-# ------------------------------------------------------------------ formats
+# ------------------------------------------------------------------ names of tensors
 _CLIP_PARTS = ("visual", "transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection")
-
-
-def _renamed(state: dict[str, Tensor], prefixes: dict[str, str]) -> dict[str, Tensor]:
-    """Replace the prefix of every key; a key of no known prefix keeps its name, and fails the strict check."""
-    names = {}
-    for key, tensor in state.items():
-        key = key.replace("module.", "")
-        prefix = next((p for p in prefixes if key == p or key.startswith(f"{p}.")), None)
-        names[key if prefix is None else prefixes[prefix] + key[len(prefix) :]] = tensor.float()
-    return names
-
-
-def text4vis_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Text4Vis: image tower, header and logit_scale; its text tower is CLIP's and is not in the file."""
-    return _renamed(state, {"visual": "clip.visual", "logit_scale": "clip.logit_scale", "fusion_model": "head"})
-
-
-def vificlip_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """ViFi-CLIP: both towers without the token table, which was not trained; and what of the file is not used."""
-    reason = "token embeddings of its own class names: made anew from the texts at hand"
-    unused = [key for key in state if key.replace("module.", "").startswith("prompt_learner.")]
-    prefixes = {"image_encoder": "clip.visual", "text_encoder": "clip", "logit_scale": "clip.logit_scale"}
-    kept = {key: tensor for key, tensor in state.items() if key not in unused}
-    return _renamed(kept, prefixes), dict.fromkeys(unused, reason)
-
-
-def xclip_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """X-CLIP in the official or in transformers' names; and what of the file is not used."""
-    ignored = {}
-    if any(key.startswith("vision_model.") for key in state):
-        state, ignored = official_names(state)
-    return _renamed(state, {part: f"clip.{part}" for part in (*_CLIP_PARTS, "logit_scale")}), ignored
-
-
-# ------------------------------------------------------------------ models
-def load_official(
-    key: str, path: str | Path, backbone: str | Path = "ViT-B/16", device: str | torch.device = "cpu"
-) -> tuple[PrototypeClassifier, dict[str, str]]:
-    """Load a released checkpoint as its authors compute it.
-
-    Args:
-        key: of RELEASES.   path: the file.   backbone: CLIP, for the parts that a file leaves to it (the
-            text tower of Text4Vis, the token table of ViFi-CLIP).
-    Returns: the model in evaluation mode, and {ignored key: reason}.
-    Raises: ValueError for an unknown key or a file that is not exactly such a model; FileNotFoundError.
-    """
-    if key not in RELEASES:
-        raise ValueError(f"released checkpoint {key!r}: expected one of {', '.join(RELEASES)}.")
-    state, ignored = read_tensors(path)
-    make = {"text4vis": _text4vis, "vificlip": _vificlip}.get(key, _xclip)
-    model, state, unused = make(state, RELEASES[key].preprocess, backbone, str(path))
-    model.load_state_dict({**model.state_dict(), **state}, strict=True)
-    return model.to(device).eval(), ignored | unused
-
-
-def _fitting(preprocess: Preprocess, resolution: int, num_frames: int | None = None) -> Preprocess:
-    """The release's preprocessing for the resolution (and frames) that the weights were made for."""
-    values = preprocess.as_dict() | ({"num_frames": num_frames} if num_frames else {})
-    if resolution != preprocess.crop_size:
-        values |= {"short_side": int(256 / 224 * resolution), "crop_size": resolution}
-    return Preprocess(**values)
-
-
-def _text4vis(state: dict, preprocess: Preprocess, backbone: str | Path, source: str) -> tuple:
-    clip_model = load_clip(backbone)
-    model = PrototypeClassifier(clip_model, _fitting(preprocess, clip_model.visual.input_resolution), "temporal")
-    state = text4vis_state(state)
-    check_state(state, model.trained_state(), source)
-    return model, state, {}
-
-
-def _vificlip(state: dict, preprocess: Preprocess, backbone: str | Path, source: str) -> tuple:
-    clip_model = load_clip(backbone)
-    model = PrototypeClassifier(
-        clip_model, _fitting(preprocess, clip_model.visual.input_resolution), "mean", train_text=True
-    )
-    state, unused = vificlip_state(state)
-    table = "clip.token_embedding.weight"
-    check_state(state, {name: tensor for name, tensor in model.state_dict().items() if name != table}, source)
-    return model, state, unused
-
-
-def _xclip(state: dict, preprocess: Preprocess, backbone: str | Path, source: str) -> tuple:
-    state, unused = xclip_state(state)
-    own = {k.removeprefix("clip."): v for k, v in state.items() if k.startswith("clip.") and ".message_" not in k}
-    try:
-        clip_model = build_clip(own)
-    except (LookupError, RuntimeError, AttributeError) as error:
-        raise ValueError(f"{source} holds no whole CLIP ({str(error).partition(chr(10))[0]}).") from error
-    positions = state.get("mit.positional_embedding")
-    if positions is None:
-        raise ValueError(f"{source} lacks mit.positional_embedding: not weights of X-CLIP.")
-    model = XClip(clip_model, _fitting(preprocess, clip_model.visual.input_resolution, positions.shape[1]))
-    check_state(state, model.state_dict(), source)
-    return model, state, unused
-
-
-# transformers' name -> official name, tried in order on every key.
-_RENAMED = (
+# Of transformers' X-CLIP -> of the official one, tried in order on every key.
+_OFFICIAL_NAMES = (
     (r"^vision_model\.embeddings\.patch_embedding\.", "visual.conv1."),
     (r"^vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),
     (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.positional_embedding"),
@@ -260,42 +263,37 @@ _RENAMED = (
     (r"(resblocks\.\d+\.mlp)\.fc2\.", r"\1.c_proj."),
 )
 _TRANSPOSED = ("visual.proj", "text_projection")
-_THIRD = re.compile(r"^(.*(?:\.attn|\.message_attn))\.([qkv])_proj\.(weight|bias)$")
-_NO_WEIGHT = re.compile(r"\.position_ids$")  # a buffer that counts 0, 1, 2, ...
+_PROJECTION = re.compile(r"^(.*(?:\.attn|\.message_attn))\.([qkv])_proj\.(weight|bias)$")
+
+
+def _renamed(state: dict[str, Tensor], prefixes: dict[str, str]) -> dict[str, Tensor]:
+    """Replace the prefix of every key; a key of no known prefix keeps its name, and fails the strict check."""
+    renamed = {}
+    for key, tensor in state.items():
+        key = key.replace("module.", "")
+        prefix = next((p for p in prefixes if key == p or key.startswith(f"{p}.")), None)
+        renamed[key if prefix is None else prefixes[prefix] + key[len(prefix) :]] = tensor.float()
+    return renamed
 
 
 def official_names(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Rename the state dict of an `XCLIPModel`; query, key and value projections become one tensor.
+    """Rename the state dict of transformers' `XCLIPModel`; its query, key and value projections become one tensor.
 
-    Returns: the state dict under official names, and {ignored key: reason}.
+    Returns:
+        The state dict under official names, and {ignored key: reason}.
     """
-    renamed, thirds, ignored = {}, {}, {}
+    renamed, projections, ignored = {}, {}, {}
     for key, tensor in state.items():
-        if _NO_WEIGHT.search(key):
+        if key.endswith(".position_ids"):
             ignored[key] = "positions 0, 1, 2, ...: no weight"
             continue
         name = key
-        for pattern, replacement in _RENAMED:
+        for pattern, replacement in _OFFICIAL_NAMES:
             name = re.sub(pattern, replacement, name)
-        if match := _THIRD.match(name):
+        if match := _PROJECTION.match(name):
             attention, part, kind = match.groups()
-            thirds.setdefault(f"{attention}.in_proj_{kind}", {})[part] = tensor
+            projections.setdefault(f"{attention}.in_proj_{kind}", {})[part] = tensor
         else:
             renamed[name] = tensor.T if name in _TRANSPOSED else tensor
-    renamed |= {name: torch.cat([parts[part] for part in "qkv"]) for name, parts in thirds.items()}
+    renamed |= {name: torch.cat([parts[part] for part in "qkv"]) for name, parts in projections.items()}
     return renamed, ignored
-
-
-# ------------------------------------------------------------------ download
-def fetch_release(key: str, data_root: Path) -> Path:
-    """Download a release to its place.
-
-    Raises: FileNotFoundError that says where to click, for one without a direct link; DownloadError.
-    """
-    release = RELEASES[key]
-    path = release.path(data_root)
-    if path.is_file():
-        return path
-    if not release.direct:
-        raise FileNotFoundError(f"{path} is missing: {release.how_to_get}.")
-    return fetch(release.url, path, progress=True)  # no hash of it is published

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from motion_lib.data.preprocessing import Preprocess
-from motion_lib.models import clip as clip_loading
-from motion_lib.models.clip import ModifiedResNet, QuickGELU, ResidualAttentionBlock
+from motion_lib.models.clip import CLIP, ModifiedResNet, QuickGELU, ResidualAttentionBlock, embed_dim
 from motion_lib.models.image_tower import run_block
 from motion_lib.models.prototype import PrototypeClassifier
 
@@ -25,10 +24,13 @@ _SCORES_AT_ONCE = 2**25  # numbers of one (videos, texts, D) tensor: bounds the 
 
 
 def add_messages(visual: nn.Module) -> int:
-    """Give every attention of an image tower the modules that make messages; returns their width.
+    """Give every attention of an image tower the modules that make messages.
 
     In a ResNet, which the official code does not cover, the one attention is the pooling at the end: the
     mean of all positions asks there as a transformer's class token does, and can attend to the messages.
+
+    Returns:
+        The width of the messages.
     """
     blocks = [visual.attnpool] if isinstance(visual, ModifiedResNet) else visual.transformer.resblocks
     for block in blocks:
@@ -43,32 +45,36 @@ def add_messages(visual: nn.Module) -> int:
 def encode_frames(visual: nn.Module, frames: Tensor, recompute: bool = False) -> tuple[Tensor, Tensor]:
     """Run an image tower whose frames exchange messages.
 
-    Args: visual: a tower after `add_messages`.   frames: (B, T, 3, S, S), normalised.
+    Args:
+        visual: a tower after `add_messages`.
+        frames: (B, T, 3, S, S), normalised.
         recompute: activation checkpointing, as in `image_tower.encode_images`.
-    Returns: frame embeddings (B, T, E) and the patches of every frame (B, T, P, D), not projected.
+
+    Returns:
+        Frame embeddings (B, T, D) and the patches of every frame (B, T, P, W), not projected.
     """
-    flat, length = frames.flatten(0, 1), frames.shape[1]
+    flat, num_frames = frames.flatten(0, 1), frames.shape[1]
     if isinstance(visual, ModifiedResNet):
-        embedded, patches = _encode_resnet(visual, flat, length)
+        embedded, patches = _encode_resnet(visual, flat, num_frames)
     else:
-        embedded, patches = _encode_transformer(visual, flat, length, recompute)
+        embedded, patches = _encode_transformer(visual, flat, num_frames, recompute)
     return embedded.unflatten(0, frames.shape[:2]), patches.transpose(0, 1).unflatten(0, frames.shape[:2])
 
 
 def _messages(block: nn.Module, summary: Tensor, num_frames: int) -> Tensor:
-    """(B T, D) summaries of frames -> (1, B T, D) messages: attention within each video, without order."""
-    sent = block.message_fc(summary).unflatten(0, (-1, num_frames)).transpose(0, 1)  # (T, B, D)
-    normed = block.message_ln(sent)
-    sent = sent + block.message_attn(normed, normed, normed, need_weights=False)[0]
-    return sent.transpose(0, 1).flatten(0, 1)[None]
+    """(B T, W) class tokens -> (1, B T, W) messages: attention within each video, without order."""
+    x = block.message_fc(summary).unflatten(0, (-1, num_frames)).transpose(0, 1)  # (T, B, W)
+    normed = block.message_ln(x)
+    x = x + block.message_attn(normed, normed, normed, need_weights=False)[0]
+    return x.transpose(0, 1).flatten(0, 1)[None]
 
 
 def _encode_transformer(visual: nn.Module, frames: Tensor, num_frames: int, recompute: bool) -> tuple[Tensor, Tensor]:
     """The class token goes through `ln_post` and the projection, the patches stay as they are."""
     patches = visual.conv1(frames).flatten(2).transpose(1, 2)
-    first = visual.class_embedding.to(patches).expand(len(patches), 1, -1)
-    x = visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding.to(patches))
-    x = x.transpose(0, 1)  # (L, B T, D), the layout of CLIP's blocks
+    class_token = visual.class_embedding.to(patches).expand(len(patches), 1, -1)
+    x = visual.ln_pre(torch.cat([class_token, patches], dim=1) + visual.positional_embedding.to(patches))
+    x = x.transpose(0, 1)  # (L, B T, W), the layout of CLIP's blocks
     for block in visual.transformer.resblocks:
         x = run_block(_block_with_messages, block, x, num_frames, recompute=recompute)
     return visual.ln_post(x[0]) @ visual.proj, x[1:]
@@ -89,7 +95,7 @@ def _encode_resnet(visual: ModifiedResNet, frames: Tensor, num_frames: int) -> t
     x = visual.avgpool(x)
     for stage in (1, 2, 3, 4):
         x = getattr(visual, f"layer{stage}")(x)
-    positions, pool = x.flatten(2).permute(2, 0, 1), visual.attnpool  # (P, B T, D)
+    positions, pool = x.flatten(2).permute(2, 0, 1), visual.attnpool  # (P, B T, W)
     x = torch.cat([positions.mean(dim=0, keepdim=True), positions]) + pool.positional_embedding[:, None]
     x = torch.cat([x, _messages(pool, x[0], num_frames)])
     pooled, _ = F.multi_head_attention_forward(
@@ -116,7 +122,7 @@ def _encode_resnet(visual: ModifiedResNet, frames: Tensor, num_frames: int) -> t
 
 
 class MultiframeIntegration(nn.Module):
-    """MIT: one transformer block over the frames, added to them, then their mean; (B, T, E) -> (B, E)."""
+    """MIT: one transformer block over the frames, added to them, then their mean; (B, T, D) -> (B, D)."""
 
     def __init__(self, embed_dim: int, num_frames: int):
         super().__init__()
@@ -138,7 +144,7 @@ class _CrossAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, texts: Tensor, patches: Tensor) -> Tensor:
-        """(1 or B, K, E) and (B, P, E) -> (B, K, E); texts shared by all videos are projected once."""
+        """(1 or B, K, D) and (B, P, D) -> (B, K, D); texts shared by all videos are projected once."""
         q, k, v = (
             project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for project, x in ((self.q_proj, texts), (self.k_proj, patches), (self.v_proj, patches))
@@ -160,7 +166,7 @@ class _PromptLayer(nn.Module):
 
 
 class VideoSpecificPrompts(nn.Module):
-    """How far a video moves each text: (K, E) texts and (B, P, E) patches -> (B, K, E)."""
+    """How far a video moves each text: (K, D) texts and (B, P, D) patches -> (B, K, D)."""
 
     def __init__(self, width: int, layers: int = PROMPT_LAYERS):
         super().__init__()
@@ -170,29 +176,31 @@ class VideoSpecificPrompts(nn.Module):
 
     def forward(self, texts: Tensor, patches: Tensor) -> Tensor:
         """The decoder's own residual stream starts at the texts, so the shift holds them too."""
-        patches, moved = self.norm(patches), texts[None]
+        patches, x = self.norm(patches), texts[None]
         for layer in self.decoder:
-            moved = layer(moved, patches)
-        return self.alpha * moved
+            x = layer(x, patches)
+        return self.alpha * x
 
 
 class XClip(PrototypeClassifier):
     """X-CLIP on any CLIP; the text tower and logit_scale are frozen, as in its official configuration.
 
-    Args: preprocess: its `num_frames` is built into the weights, since each frame has its own position.
+    Args:
+        clip_model: both towers; the image tower is given its messages.
+        preprocess: its `num_frames` is built into the weights, since each frame has its own position.
     """
 
     independent_frames = False  # its tower passes messages between them
 
-    def __init__(self, clip_model: clip_loading.CLIP, preprocess: Preprocess):
+    def __init__(self, clip_model: CLIP, preprocess: Preprocess):
         super().__init__(clip_model, preprocess)
         del self.head  # MIT is X-CLIP's head, under its official name
-        embed_dim, width = clip_loading.embed_dim(clip_model), add_messages(clip_model.visual)
+        size, width = embed_dim(clip_model), add_messages(clip_model.visual)
         self.head_name = "mit"
-        self.mit = MultiframeIntegration(embed_dim, preprocess.num_frames)
+        self.mit = MultiframeIntegration(size, preprocess.num_frames)
         self.prompts_visual_ln = nn.LayerNorm(width)
-        self.prompts_visual_proj = nn.Parameter(torch.empty(width, embed_dim))
-        self.prompts_generator = VideoSpecificPrompts(embed_dim)
+        self.prompts_visual_proj = nn.Parameter(torch.empty(width, size))
+        self.prompts_generator = VideoSpecificPrompts(size)
         self._initialise()
         clip_model.logit_scale.requires_grad_(False)
 
@@ -214,7 +222,11 @@ class XClip(PrototypeClassifier):
         return encode_frames(self.clip.visual, frames, self.recompute)[0]
 
     def encode_video(self, frames: Tensor) -> Tensor:
-        """(B, T, 3, S, S) float -> (B, 1 + P, D): the video's feature, then its projected patches."""
+        """(B, T, 3, S, S) float -> (B, 1 + P, D): the video's feature, then its projected patches.
+
+        Raises:
+            ValueError: for another number of frames than the weights are for.
+        """
         if frames.shape[1] != self.preprocess.num_frames:
             raise ValueError(f"this X-CLIP was made for {self.preprocess.num_frames} frames, given {frames.shape[1]}.")
         embedded, patches = encode_frames(self.clip.visual, frames, self.recompute)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from motion_lib.evaluation.retrieval import evaluate
-from motion_lib.models import clip as clip_loading
+from motion_lib.models.clip import encode_text, tokenize
 from motion_lib.models.loading import default_preprocess, load_model
 from motion_lib.models.prototype import PrototypeClassifier, TemporalTransformer, VideoTextModel, build_head
 
@@ -79,7 +79,7 @@ def test_golden_weights_have_the_listed_names_and_shapes(openai, golden_clip, te
 
 
 def test_golden_tokens(reference, openai):
-    assert clip_loading.tokenize(reference["texts"]).tolist() == openai["tokens"]
+    assert tokenize(reference["texts"]).tolist() == openai["tokens"]
 
 
 def test_golden_frame_embeddings(openai, mean_model, frames):
@@ -168,11 +168,9 @@ SHORT, LONG = "a dog", "swinging both arms " * 24 + "again"  # 4 and 75 tokens
 
 @pytest.mark.parametrize("texts", [[SHORT], [LONG], [SHORT, LONG], list(tiny.MOTIONS.values())])
 def test_leaving_out_the_padding_changes_nothing(texts):
-    model, tokens = tiny.clip_model(), clip_loading.tokenize(texts)
+    model, tokens = tiny.clip_model(), tokenize(texts)
     with torch.inference_mode():
-        torch.testing.assert_close(
-            clip_loading.encode_text(model, tokens), model.encode_text(tokens), rtol=1e-5, atol=1e-5
-        )
+        torch.testing.assert_close(encode_text(model, tokens), model.encode_text(tokens), rtol=1e-5, atol=1e-5)
 
 
 def test_other_texts_have_other_features():
@@ -182,7 +180,7 @@ def test_other_texts_have_other_features():
 
 def test_too_long_text_is_quoted():
     with pytest.raises(ValueError, match=r"does not fit CLIP's 77 tokens.*again.*Shorten it"):
-        clip_loading.tokenize([LONG + " and again and again"])
+        tokenize([LONG + " and again and again"])
 
 
 # --- what moves and what stays ---
@@ -266,7 +264,7 @@ def test_temporal_head_sees_order():
 
 def test_one_frame_equals_the_image_path():
     model, frames = tiny.classifier().eval(), tiny.frames(length=1)
-    tokens = clip_loading.tokenize(list(tiny.MOTIONS.values()))
+    tokens = tokenize(list(tiny.MOTIONS.values()))
     with torch.inference_mode():
         expected, _ = model.clip(frames[:, 0], tokens)
         logits = logits_of(model, frames, list(tiny.MOTIONS.values()))
@@ -310,7 +308,7 @@ def test_resnet_state_dict_round_trip(tmp_path):
 def test_torchscript_archive_in_half_precision_is_read(tmp_path):
     """The form of OpenAI's own files."""
     source = tiny.clip_model()
-    tokens = clip_loading.tokenize([SHORT])
+    tokens = tokenize([SHORT])
     torch.jit.trace(source, (tiny.frames()[0, :1], tokens), check_trace=False).save(str(tmp_path / "clip.pt"))
     model = load_model("clip", backbone=tmp_path / "clip.pt")
     found, expected = model.clip.state_dict(), source.state_dict()
