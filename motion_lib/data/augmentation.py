@@ -3,8 +3,7 @@
 All frames of a clip share what was drawn. Frames stay uint8, each step rounded as Pillow rounds it, so that
 a view is the same picture whatever device made it.
 
-Source: Text4Vis commit d61b34d (random resized crop, flip, grayscale); ViFi-CLIP and X-CLIP, commits e2d1948 and
-1744b21, for the multi-scale crop.
+Source: Text4Vis d61b34d (random resized crop, flip, grayscale); ViFi-CLIP e2d1948, X-CLIP 1744b21 (multi-scale crop).
 """
 
 import math
@@ -40,7 +39,8 @@ class Augmentation:
     Attributes:
         crop: "random_resized" (area 8 to 100 %, aspect 3/4 to 4/3, turned on its side half of the time),
             "multi_scale" (both sides from four scales at five places) or "centre" (none).
-        flip, grayscale: probabilities, for whole clips.
+        flip: probability for a whole clip.
+        grayscale: probability for a whole clip.
     """
 
     crop: str = "random_resized"
@@ -102,8 +102,12 @@ _CROPS = {"random_resized": _random_resized, "multi_scale": _multi_scale, "centr
 def make_views(clips: Sequence[Tensor], views: Sequence[View], size: int) -> Tensor:
     """Cut, resize (bilinear, antialiased), mirror and grey each clip.
 
-    Args: clips: B tensors (T, 3, H, W) uint8, sizes may differ, all on one device.
-    Returns: (B, T, 3, size, size) uint8 on that device.
+    Args:
+        clips: B tensors (T, 3, H, W) uint8 on one device; sizes may differ.
+        size: S, the side that the model takes.
+
+    Returns:
+        (B, T, 3, S, S) uint8 on that device.
     """
     return torch.stack([_make_view(clip, view, size) for clip, view in zip(clips, views, strict=True)])
 

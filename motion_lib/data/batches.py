@@ -18,8 +18,10 @@ class Batch:
     """Clips of one step of an evaluation.
 
     Attributes:
-        frames: (B, T, 3, S, S) uint8.   labels: (B,) int64.   indices: (B,) into the data set.
-        failed: {video_id: reason} of videos of this batch that could not be read.
+        frames: (B, T, 3, S, S) uint8.
+        labels: (B,) int64.
+        indices: (B,) int64, into the data set.
+        failed: {video_id: reason} of the videos of this batch that could not be read.
     """
 
     frames: Tensor
@@ -36,8 +38,12 @@ class TrainingBatch:
     """Clips that go through a model at once, not yet cut to the views that were drawn for them.
 
     Attributes:
-        clips: B tensors (T, 3, H, W) uint8.   views: one of each.   size: S, the side that the model takes.
-        labels: (B,) int64.   indices, failed: as in `Batch`.
+        clips: B tensors (T, 3, H, W) uint8.
+        views: one for each clip.
+        size: S, the side that the model takes.
+        labels: (B,) int64.
+        indices: B, into the data set.
+        failed: as in `Batch`.
     """
 
     clips: list[Tensor]
@@ -62,7 +68,12 @@ class TrainingBatch:
         return make_views(clips, self.views, self.size), self.labels.to(device, non_blocking=True)
 
 
-class _EvaluationView(Dataset):
+# A clip's index with its frames, or with the error where it cannot be read; for training with its view, too.
+_Sample = tuple[int, np.ndarray | VideoReadError]
+_TrainingSample = tuple[int, np.ndarray | VideoReadError, View | None]
+
+
+class _EvaluationClips(Dataset):
     """Clips as a torch data set, with the frames of testing."""
 
     def __init__(self, clips: Clips):
@@ -71,14 +82,19 @@ class _EvaluationView(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> tuple[int, np.ndarray | VideoReadError]:
+    def __getitem__(self, index: int) -> _Sample:
         try:
             return index, self.clips[index]
         except VideoReadError as error:
             return index, error
 
+    def collate(self, samples: list[_Sample]) -> Batch:
+        read, labels, failed = _readable(self.clips, samples)
+        frames = torch.from_numpy(np.stack([clip for _, clip in read])) if read else torch.empty(0, dtype=torch.uint8)
+        return Batch(frames, labels, torch.tensor([index for index, _ in read], dtype=torch.int64), failed)
 
-class _TrainingView(Dataset):
+
+class _TrainingClips(Dataset):
     """Clips with random frames and a random view. Both depend on (seed, epoch, video) alone, so neither the
     number of workers or devices nor an interruption changes them."""
 
@@ -88,7 +104,7 @@ class _TrainingView(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> tuple[int, np.ndarray | VideoReadError, View | None]:
+    def __getitem__(self, index: int) -> _TrainingSample:
         rng = np.random.default_rng([*self.seed, index])
         try:
             frames = self.clips.sample(index, rng, self.augmentation.whole_frames)
@@ -96,34 +112,19 @@ class _TrainingView(Dataset):
             return index, error, None
         return index, frames, self.augmentation.draw(rng, *frames.shape[2:], self.clips.preprocess.crop_size)
 
-
-class _EvaluationCollate:
-    def __init__(self, clips: Clips):
-        self.items = clips.dataset.items
-
-    def __call__(self, samples: list[tuple[int, np.ndarray | VideoReadError]]) -> Batch:
-        read = [(index, clip) for index, clip in samples if not isinstance(clip, VideoReadError)]
-        failed = {self.items[i].video_id: e.reason for i, e in samples if isinstance(e, VideoReadError)}
-        frames = torch.from_numpy(np.stack([clip for _, clip in read])) if read else torch.empty(0, dtype=torch.uint8)
-        labels = torch.tensor([self.items[index].label for index, _ in read], dtype=torch.int64)
-        return Batch(frames, labels, torch.tensor([index for index, _ in read], dtype=torch.int64), failed)
+    def collate(self, samples: list[_TrainingSample]) -> TrainingBatch:
+        read, labels, failed = _readable(self.clips, samples)
+        clips = [torch.from_numpy(np.ascontiguousarray(frames)) for _, frames, _ in read]
+        views, indices = [view for _, _, view in read], [index for index, _, _ in read]
+        return TrainingBatch(clips, views, self.clips.preprocess.crop_size, labels, indices, failed)
 
 
-class _TrainingCollate:
-    def __init__(self, clips: Clips):
-        self.items, self.size = clips.dataset.items, clips.preprocess.crop_size
-
-    def __call__(self, samples: list[tuple[int, np.ndarray | VideoReadError, View | None]]) -> TrainingBatch:
-        read = [sample for sample in samples if not isinstance(sample[1], VideoReadError)]
-        failed = {self.items[i].video_id: e.reason for i, e, _ in samples if isinstance(e, VideoReadError)}
-        return TrainingBatch(
-            [torch.from_numpy(np.ascontiguousarray(frames)) for _, frames, _ in read],
-            [view for _, _, view in read],
-            self.size,
-            torch.tensor([self.items[index].label for index, _, _ in read], dtype=torch.int64),
-            [index for index, _, _ in read],
-            failed,
-        )
+def _readable(clips: Clips, samples: list[tuple]) -> tuple[list[tuple], Tensor, dict[str, str]]:
+    """The samples that could be read, their labels, and {video_id: reason} of the others."""
+    items = clips.dataset.items
+    read = [sample for sample in samples if not isinstance(sample[1], VideoReadError)]
+    failed = {items[i].video_id: error.reason for i, error, *_ in samples if isinstance(error, VideoReadError)}
+    return read, torch.tensor([items[index].label for index, *_ in read], dtype=torch.int64), failed
 
 
 def epoch_order(length: int, seed: int, epoch: int) -> list[int]:
@@ -152,23 +153,21 @@ def training_batches(
 ) -> DataLoader:
     """One TrainingBatch for each of `pieces`, which list clips by index.
 
-    Raises: ValueError if the augmentation needs whole frames and the clips' cache has none.
+    Raises:
+        ValueError: if the augmentation needs whole frames and the clips' cache has none.
     """
     if augmentation.whole_frames and not clips.source.whole_frames:
         raise ValueError(
             f"{clips.dataset.name}: a random crop needs whole frames, and this frame cache keeps their centre only. "
             'Use frame_cache "packed" or "none", or augmentation "flip".'
         )
-    view = _TrainingView(clips, (seed, epoch), augmentation)
+    views = _TrainingClips(clips, (seed, epoch), augmentation)
     return DataLoader(
-        view,
-        batch_sampler=pieces,
-        num_workers=num_workers,
-        collate_fn=_TrainingCollate(clips),
-        pin_memory=pin_memory,
+        views, batch_sampler=pieces, num_workers=num_workers, collate_fn=views.collate, pin_memory=pin_memory
     )
 
 
 def evaluation_batches(clips: Clips, batch_size: int, num_workers: int = 0) -> DataLoader:
     """Batches in the order of the data set with the frames of testing."""
-    return DataLoader(_EvaluationView(clips), batch_size, num_workers=num_workers, collate_fn=_EvaluationCollate(clips))
+    views = _EvaluationClips(clips)
+    return DataLoader(views, batch_size, num_workers=num_workers, collate_fn=views.collate)

@@ -99,8 +99,3 @@ def facts_of(name: str) -> DatasetFacts:
     if name not in DATASETS:
         raise ValueError(f"data set {name!r}: expected one of {', '.join(DATASETS)}.")
     return DATASETS[name]
-
-
-def short_name(name: str) -> str:
-    """Of a target, for names of files: "miniature-ucf" -> "ucf"."""
-    return name.rpartition("-")[2]

@@ -1,9 +1,8 @@
 """Clips of a data set for a model, whose frames come from one of three places.
 
-A small data set is decoded a single time, resized and cropped as the model wants it, into one
-memory-mapped array that holds every frame. A large one is packed as JPEG (`packed_frames`). Without
-a cache each clip is decoded when it is asked for. The first and the last give the same frames, the
-packed ones differ by what JPEG loses.
+A small data set is decoded a single time, resized and cropped as the model wants it, into one memory-mapped array of
+every frame. A large one is packed as JPEG (`packed`). Without a cache each clip is decoded when it is asked for. The
+first and the last give the same frames, the packed ones differ by what JPEG loses.
 """
 
 import json
@@ -16,9 +15,9 @@ from typing import ClassVar, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from motion_lib.data import pack as frame_packing
 from motion_lib.data import preprocessing, video
 from motion_lib.data.datasets import VideoDataset
+from motion_lib.data.pack import pack
 from motion_lib.data.packed import PackedFrames, Packing
 from motion_lib.data.preprocessing import Preprocess, resize_and_crop
 from motion_lib.data.video import VideoReadError, read_clip, sample_indices
@@ -28,12 +27,9 @@ CACHES = ("none", "cropped", "packed")
 
 
 class FrameSource(Protocol):
-    """Where the frames of the videos of a data set come from.
+    """Where the frames of the videos of a data set come from."""
 
-    Attributes: whole_frames: whether it has what a centre crop leaves out.
-    """
-
-    whole_frames: bool
+    whole_frames: bool  # whether it has what a centre crop leaves out
 
     def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
         """(T, S, S, 3) uint8 of video `index`, or (T, H, W, 3) if `whole`; `choose` maps its frame count to indices."""
@@ -41,14 +37,14 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True)
 class DecodedVideos:
-    """Decodes when asked."""
+    """Frames that are decoded when they are asked for."""
 
     paths: tuple[Path, ...]
     preprocess: Preprocess
     whole_frames: ClassVar[bool] = True
 
     def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
-        """See FrameSource. Raises: VideoReadError."""
+        """As FrameSource; may raise VideoReadError."""
         frames = read_clip(self.paths[index], choose)
         if whole:
             return preprocessing.resize(frames, self.preprocess.short_side, self.preprocess.interpolation)
@@ -58,7 +54,8 @@ class DecodedVideos:
 class CroppedFrames:
     """Every frame of every video, ready for the model, in a (frames, S, S, 3) uint8 array on disk.
 
-    Attributes: offsets: (N + 1,) first frame of each video.
+    Attributes:
+        offsets: (N + 1,) first frame of each video.
     """
 
     whole_frames = False
@@ -76,7 +73,7 @@ class CroppedFrames:
         return {"_path": self._path, "offsets": self.offsets}
 
     def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
-        """See FrameSource. Raises: ValueError for whole frames, which are not kept."""
+        """As FrameSource; ValueError for whole frames, which are not kept."""
         if whole:
             raise ValueError(f"{self._path.name} keeps the centre of each frame only.")
         first, last = self.offsets[index : index + 2]
@@ -88,7 +85,8 @@ class Clips:
     """A data set whose unreadable videos are set aside, ready to give model input.
 
     Attributes:
-        dataset: the readable videos.   preprocess: of the model.
+        dataset: the readable videos.
+        preprocess: of the model.
         failed: {video_id: reason} of the unreadable ones.
         source: of their frames.
     """
@@ -122,7 +120,8 @@ class Clips:
 def clips_for(dataset: VideoDataset | Clips, preprocess: Preprocess) -> Clips:
     """Clips of a data set for a model; clips that are given must have been opened for that model.
 
-    Raises: ValueError if they were opened with another preprocessing.
+    Raises:
+        ValueError: if they were opened with another preprocessing.
     """
     if isinstance(dataset, VideoDataset):
         return open_clips(dataset, preprocess)
@@ -143,12 +142,17 @@ def open_clips(
 ) -> Clips:
     """Open a data set for a model.
 
+    Unreadable videos are known at once if frames are kept, otherwise when they are met.
+
     Args:
+        preprocess: of the model.
         cache_dir: where frames are kept; None decodes on the fly.
         cache: "cropped" keeps every frame, for small data sets; "packed" keeps JPEGs; "none" nothing.
         workers: processes that pack, if the cache is not there yet.
-    Unreadable videos are found now if frames are kept, otherwise when they are met.
-    Raises: ValueError for an unknown kind of cache; VideoReadError if no video can be read.
+
+    Raises:
+        ValueError: for an unknown kind of cache.
+        VideoReadError: if no video can be read.
     """
     if cache not in CACHES:
         raise ValueError(f"frame cache {cache!r}: expected one of {', '.join(CACHES)}.")
@@ -160,28 +164,28 @@ def open_clips(
 
 
 def _open_packed(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path, workers: int) -> Clips:
-    report = frame_packing.pack(dataset, Packing.of(preprocess), cache_dir, workers)
-    _require_one(dataset, report.videos, report.unreadable)
+    report = pack(dataset, Packing.of(preprocess), cache_dir, workers)
+    _require_readable(dataset, report.videos, report.unreadable)
     source = PackedFrames(dataset, preprocess, cache_dir)
     return Clips(replace(dataset, items=source.items), preprocess, source.failed, source)
 
 
 def _open_cropped(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path) -> Clips:
     geometry = [preprocess.short_side, preprocess.crop_size, preprocess.interpolation]
-    files = [(item.video_id, str(item.path), *_size_and_time(item.path)) for item in dataset.items]
-    identity = content_hash(geometry, files, video, preprocessing)
+    paths = [str(item.path) for item in dataset.items]
+    identity = content_hash(geometry, paths, dataset.stamps(), video, preprocessing)
     base = cache_dir / f"{dataset.name}-{dataset.subset}-{identity}"
-    store_path, index_path = Path(f"{base}.npy"), Path(f"{base}.json")
+    frames_path, index_path = Path(f"{base}.npy"), Path(f"{base}.json")
     if not index_path.is_file():
-        _fill_store(dataset, preprocess, store_path, index_path)
+        _decode_all(dataset, preprocess, frames_path, index_path)
     index = json.loads(index_path.read_text(encoding="utf-8"))
-    kept = [item for item, length in zip(dataset.items, index["lengths"], strict=True) if length]
+    readable = [item for item, length in zip(dataset.items, index["lengths"], strict=True) if length]
     offsets = np.concatenate([[0], np.cumsum([length for length in index["lengths"] if length])])
-    source = CroppedFrames(store_path, offsets)
-    return Clips(replace(dataset, items=tuple(kept)), preprocess, index["failed"], source)
+    source = CroppedFrames(frames_path, offsets)
+    return Clips(replace(dataset, items=tuple(readable)), preprocess, index["failed"], source)
 
 
-def _require_one(dataset: VideoDataset, readable: int, failed: dict[str, str]) -> None:
+def _require_readable(dataset: VideoDataset, readable: int, failed: dict[str, str]) -> None:
     if not readable:
         raise VideoReadError(
             dataset.items[0].path.parent,
@@ -189,12 +193,7 @@ def _require_one(dataset: VideoDataset, readable: int, failed: dict[str, str]) -
         )
 
 
-def _size_and_time(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _fill_store(dataset: VideoDataset, preprocess: Preprocess, store_path: Path, index_path: Path) -> None:
+def _decode_all(dataset: VideoDataset, preprocess: Preprocess, frames_path: Path, index_path: Path) -> None:
     clips, lengths, failed = [], [], {}
     for item in tqdm(dataset.items, desc=f"decoding {dataset.name} ({dataset.subset})", unit="video", mininterval=2):
         try:
@@ -203,8 +202,8 @@ def _fill_store(dataset: VideoDataset, preprocess: Preprocess, store_path: Path,
         except VideoReadError as error:
             failed[item.video_id] = error.reason
             lengths.append(0)
-    _require_one(dataset, len(clips), failed)
-    with atomic_path(store_path) as temporary, temporary.open("wb") as file:
+    _require_readable(dataset, len(clips), failed)
+    with atomic_path(frames_path) as temporary, temporary.open("wb") as file:
         np.save(file, np.concatenate(clips))
-    # Written last: its presence says that the store is whole. Frames of each video, 0 for an unreadable one.
+    # Written last: its presence says that the array is whole. Frames of each video, 0 for an unreadable one.
     write_json(index_path, {"lengths": lengths, "failed": failed})

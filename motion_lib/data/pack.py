@@ -1,9 +1,9 @@
 """Packs the frames of a large data set into a cache of `motion_lib.data.packed`.
 
-    python -m motion_lib.data.pack kinetics400 --workers 16
+    motion pack kinetics400 --workers 16
 
-packs the training videos below MOTION_DATA, in as many processes and on as many machines as it is
-started; they share the work shard by shard. It may be killed at any moment and goes on where it was.
+packs the training videos below MOTION_DATA, in as many processes and on as many machines as it is started; they share
+the work shard by shard. It may be killed at any moment and goes on where it was.
 """
 
 import fcntl
@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +21,7 @@ import torch
 from tqdm import tqdm
 
 from motion_lib.data.datasets import VideoDataset
-from motion_lib.data.packed import (
-    Packing,
-    Shard,
-    cache_folder,
-    candidate_indices,
-    shards_of,
-)
+from motion_lib.data.packed import Packing, Shard, cache_folder, candidate_indices, shards_of
 from motion_lib.data.preprocessing import resize
 from motion_lib.data.video import VideoReadError, read_clip
 from motion_lib.storage import atomic_path, write_json
@@ -55,8 +48,65 @@ class Report:
         )
 
 
+def pack(dataset: VideoDataset, packing: Packing, parent: Path, workers: int = 0) -> Report:
+    """Pack what is not packed yet; returns when the cache is whole.
+
+    May run on several machines at once and be killed at any moment: whole shards are kept.
+
+    Args:
+        packing: what is kept of each video.
+        parent: folder of caches.
+        workers: processes; 0 packs in this one.
+
+    Raises:
+        OSError: if the disk has too little space.
+        ValueError: if two videos share a name.
+    """
+    if len({item.video_id for item in dataset.items}) < len(dataset):
+        raise ValueError(f"{dataset.name}: two of its videos have the same video_id; names must tell them apart.")
+    folder = cache_folder(parent, dataset, packing)
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = shards_of(dataset, folder)
+    unpacked = [shard for shard in shards if shard.index() is None]
+    if unpacked:
+        left = sum(len(shard.items) for shard in unpacked)
+        _require_space(folder, left * packing.bytes_per_video(), dataset.name)
+        label = f"packing {dataset.name} ({dataset.subset})"
+        with tqdm(total=len(dataset), initial=len(dataset) - left, desc=label, unit="video", mininterval=2) as bar:
+            if workers:
+                _pack_in_processes(unpacked, packing, workers, bar)
+            else:
+                _pack(unpacked, packing, bar.update, lambda shard: None)
+            bar.update(bar.total - bar.n)  # what others packed
+    return _report(folder, shards)
+
+
+def _require_space(folder: Path, needed: int, name: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f"{folder}: packing the rest of {name} takes about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free. "
+            "Set MOTION_DATA to a larger disk."
+        )
+
+
+def _report(folder: Path, shards: Sequence[Shard]) -> Report:
+    videos, frames, size, unreadable = 0, 0, 0, {}
+    for shard in shards:
+        index, listed = shard.index(), {item.video_id for item in shard.items}
+        size += int(index["sizes"].sum())
+        frames += len(index["sizes"])
+        reasons = zip(index["ids"].tolist(), index["reasons"].tolist(), strict=True)
+        failed = {video_id: reason for video_id, reason in reasons if reason and video_id in listed}
+        videos += len(listed) - len(failed)
+        unreadable |= failed
+    report = Report(folder, videos, frames, size, unreadable)
+    write_json(folder / "report.json", {k: v for k, v in asdict(report).items() if k != "folder"})
+    return report
+
+
 @contextmanager
-def _claimed(path: Path) -> Iterator[str]:
+def _lock(path: Path) -> Iterator[str]:
     """ "taken" by another process, "locked" by this one, or "free" where the file system knows no locks.
 
     The lock ends with the process, however it ends.
@@ -72,6 +122,23 @@ def _claimed(path: Path) -> Iterator[str]:
             yield "locked"
 
 
+def _encode(path: Path, packing: Packing) -> tuple[int, list[bytes], str]:
+    """How many frames a video has, those that are kept as JPEG, and the reason if it cannot be read."""
+    length = 0
+
+    def choose(n: int) -> np.ndarray:
+        nonlocal length
+        length = n
+        return candidate_indices(n, packing.candidates)
+
+    try:
+        pictures = resize(read_clip(path, choose), packing.short_side, packing.interpolation)
+    except VideoReadError as error:
+        return 0, [], error.reason
+    jpegs = (simplejpeg.encode_jpeg(np.ascontiguousarray(p), packing.quality, colorsubsampling="420") for p in pictures)
+    return length, list(jpegs), ""
+
+
 def _write_shard(shard: Shard, packing: Packing, on_video: Callable[[], None], alone: bool = True) -> None:
     """`alone`: nobody else can be writing it, so that what lies about is of a process that was killed."""
     for leftover in shard.base.parent.glob(f".{shard.base.name}.*") if alone else ():
@@ -79,25 +146,10 @@ def _write_shard(shard: Shard, packing: Packing, on_video: Callable[[], None], a
     frames, sizes, reasons = [], [], []
     with atomic_path(shard.path("jpegs")) as temporary, temporary.open("wb") as file:
         for item in shard.items:
-            seen = []
-
-            def choose(n: int, seen: list[int] = seen) -> np.ndarray:
-                seen.append(n)
-                return candidate_indices(n, packing.candidates)
-
-            try:
-                pictures = resize(read_clip(item.path, choose), packing.short_side, packing.interpolation)
-            except VideoReadError as error:
-                frames.append(0)
-                reasons.append(error.reason)
-            else:
-                frames.append(seen[-1])
-                reasons.append("")
-                for picture in pictures:
-                    jpeg = simplejpeg.encode_jpeg(
-                        np.ascontiguousarray(picture), packing.quality, colorsubsampling="420"
-                    )
-                    sizes.append(file.write(jpeg))
+            length, jpegs, reason = _encode(item.path, packing)
+            frames.append(length)
+            reasons.append(reason)
+            sizes += [file.write(jpeg) for jpeg in jpegs]
             on_video()
     with atomic_path(shard.path("npz")) as temporary, temporary.open("wb") as file:
         np.savez(
@@ -115,18 +167,18 @@ def _pack(
 ) -> None:
     """Write what nobody has written or is writing, until all shards are whole."""
     while shards:
-        others = []
+        taken = []
         for shard in shards:
             if shard.index() is None:
-                with _claimed(shard.path("lock")) as claim:
-                    if claim == "taken":
-                        others.append(shard)
+                with _lock(shard.path("lock")) as lock:
+                    if lock == "taken":
+                        taken.append(shard)
                         continue
                     if shard.index() is None:  # it may have been finished between the two looks
-                        _write_shard(shard, packing, on_video, alone=claim == "locked")
+                        _write_shard(shard, packing, on_video, alone=lock == "locked")
             on_shard(shard)
-        shards = others
-        if others:
+        shards = taken
+        if taken:
             time.sleep(_POLL_SEC)
 
 
@@ -144,82 +196,26 @@ def _work(shards: Sequence[Shard], packing: Packing, progress: Sequence[int], sl
     _pack([*shards[start:], *shards[:start]], packing, on_video, on_shard)
 
 
-def pack(dataset: VideoDataset, packing: Packing, parent: Path, workers: int = 0) -> Report:
-    """Pack what is not packed yet; returns when the cache is whole.
-
-    Args:
-        parent: folder of caches.   workers: processes; 0 packs in this one.
-    May run on several machines at once and be killed at any moment: whole shards are kept.
-    Raises: OSError if the disk has too little space; ValueError if two videos share a name.
-    """
-    if len({item.video_id for item in dataset.items}) < len(dataset):
-        raise ValueError(f"{dataset.name}: two of its videos have the same video_id; names must tell them apart.")
-    folder = cache_folder(parent, dataset, packing)
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = shards_of(dataset, folder)
-    todo = [shard for shard in shards if shard.index() is None]
-    left = sum(len(shard.items) for shard in todo)
-    if todo:
-        _require_space(folder, left * packing.bytes_per_video(), dataset.name)
-        label = f"packing {dataset.name} ({dataset.subset})"
-        with tqdm(total=len(dataset), initial=len(dataset) - left, desc=label, unit="video", mininterval=2) as bar:
-            if workers:
-                _pack_in_processes(todo, packing, workers, bar)
-            else:
-                _pack(todo, packing, bar.update, lambda shard: None)
-            bar.update(bar.total - bar.n)  # what others packed
-    return _report(folder, shards)
-
-
-def _pack_in_processes(todo: Sequence[Shard], packing: Packing, workers: int, bar: tqdm) -> None:
+def _pack_in_processes(unpacked: Sequence[Shard], packing: Packing, workers: int, bar: tqdm) -> None:
     context, before = get_context("spawn"), bar.n
     progress = context.Array("q", workers, lock=False)
-    processes = [context.Process(target=_work, args=(todo, packing, progress, slot)) for slot in range(workers)]
+    processes = [context.Process(target=_work, args=(unpacked, packing, progress, slot)) for slot in range(workers)]
     try:
         for process in processes:
             process.start()
-        open_shards = list(todo)
+        open_shards = list(unpacked)
         while any(process.is_alive() for process in processes):
             time.sleep(_POLL_SEC)
             open_shards = [shard for shard in open_shards if not shard.path("npz").exists()]
-            whole = sum(len(shard.items) for shard in todo) - sum(len(shard.items) for shard in open_shards)
+            whole = sum(len(shard.items) for shard in unpacked) - sum(len(shard.items) for shard in open_shards)
             bar.update(max(0, min(before + whole + sum(progress), bar.total) - bar.n))
-        _raise_failure(processes)
+        if codes := [process.exitcode for process in processes if process.exitcode]:
+            raise RuntimeError(
+                f"{len(codes)} of {workers} packing processes failed (exit code {codes[0]}); the reason is printed "
+                "above, or the system killed them for memory. What was packed is kept: start it again."
+            )
     finally:
         for process in processes:
             if process.pid is not None:
                 process.terminate()
                 process.join()
-
-
-def _raise_failure(processes: Sequence[SpawnProcess]) -> None:
-    codes = [process.exitcode for process in processes if process.exitcode]
-    if codes:
-        raise RuntimeError(
-            f"{len(codes)} of {len(processes)} packing processes failed (exit code {codes[0]}); the reason is printed "
-            "above, or the system killed them for memory. What was packed is kept: start it again."
-        )
-
-
-def _require_space(folder: Path, wanted: int, name: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if wanted > free:
-        raise OSError(
-            f"{folder}: packing the rest of {name} takes about {wanted / 1e9:.1f} GB, {free / 1e9:.1f} GB are free. "
-            "Set MOTION_DATA to a larger disk."
-        )
-
-
-def _report(folder: Path, shards: Sequence[Shard]) -> Report:
-    videos, frames, size, unreadable = 0, 0, 0, {}
-    for shard in shards:
-        index, wanted = shard.index(), {item.video_id for item in shard.items}
-        size += int(index["sizes"].sum())
-        frames += len(index["sizes"])
-        reasons = dict(zip(index["ids"].tolist(), index["reasons"].tolist(), strict=True))
-        found = {video_id: reason for video_id, reason in reasons.items() if reason and video_id in wanted}
-        videos += len(wanted) - len(found)
-        unreadable |= found
-    report = Report(folder, videos, frames, size, unreadable)
-    write_json(folder / "report.json", {k: v for k, v in asdict(report).items() if k != "folder"})
-    return report

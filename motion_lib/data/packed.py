@@ -1,14 +1,14 @@
 """A cache of the frames of a large data set, packed once as JPEG and read by every epoch of training.
 
-`python -m motion_lib.data.pack` writes it. A folder holds one cache:
+`motion pack` writes it. A folder holds one cache:
 
     shard-0012.jpegs   pictures of about 256 videos, one after the other
     shard-0012.npz     whose they are; written last, so its presence says that the shard is whole
     shard-0012.lock    locked by the process that writes the shard; a process that dies lets go of it
     report.json        what was kept, and which videos could not be read
 
-Of each video 4 T frames are kept, the first of each of 4 T equal segments. The frames that testing
-asks for are among them, and training still draws from four frames in each of its T segments.
+Of each video 4 T frames are kept, the first of each of 4 T equal segments. The frames that testing asks for are among
+them, and training still draws from four frames in each of its T segments.
 """
 
 import math
@@ -107,17 +107,19 @@ class PackedFrames:
     """Frames of a packed data set, for reading at random.
 
     Attributes:
-        items: the readable videos, in the order of the data set.   failed: {video_id: reason} of the others.
+        items: the readable videos, in the order of the data set.
+        failed: {video_id: reason} of the others.
+
+    Raises:
+        FileNotFoundError: if something of the cache is not packed yet.
     """
 
     whole_frames = True
 
     def __init__(self, dataset: VideoDataset, preprocess: Preprocess, parent: Path):
-        """Open a whole cache. Raises: FileNotFoundError if something of it is not packed yet."""
         self._preprocess, self._packing = preprocess, Packing.of(preprocess)
         folder = cache_folder(parent, dataset, self._packing)
-        found: dict[str, tuple[int, int, int]] = {}  # video -> shard, first picture, frames of the video
-        reasons: dict[str, str] = {}
+        rows: dict[str, tuple[int, int, int, str]] = {}  # video -> shard, first picture, frames; reason if it has none
         self._files, begins, ends, pictures = [], [], [], 0
         for number, shard in enumerate(shards_of(dataset, folder)):
             index = shard.index()
@@ -130,13 +132,13 @@ class PackedFrames:
             firsts = pictures + np.cumsum(kept) - kept
             pictures += int(kept.sum())
             columns = (index["ids"], firsts, index["frames"], index["reasons"])
-            for video_id, first, frames, reason in zip(*(column.tolist() for column in columns), strict=True):
-                found[video_id], reasons[video_id] = (number, first, frames), reason
-        self.items = tuple(item for item in dataset.items if found[item.video_id][2])
-        ids = (item.video_id for item in dataset.items)
-        self.failed = {video_id: reasons[video_id] for video_id in ids if not found[video_id][2]}
-        where = np.array([found[item.video_id] for item in self.items], dtype=np.int64).reshape(-1, 3)
-        self._shard, self._first, self._frames = where.T
+            for video_id, *row in zip(*(column.tolist() for column in columns), strict=True):
+                rows[video_id] = (number, *row)
+        listed = [(item, rows[item.video_id]) for item in dataset.items]
+        self.items = tuple(item for item, row in listed if row[2])
+        self.failed = {item.video_id: row[3] for item, row in listed if not row[2]}
+        table = np.array([row[:3] for _, row in listed if row[2]], dtype=np.int64).reshape(-1, 3)
+        self._shard, self._first, self._frames = table.T
         self._begin, self._end = np.concatenate(begins), np.concatenate(ends)
 
     def __getstate__(self) -> dict:
@@ -148,7 +150,7 @@ class PackedFrames:
         return {}
 
     def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
-        """(T, S, S, 3) uint8 of video `index`, or (T, H, W, 3) if `whole`; `choose` maps its frame count to indices.
+        """As `clips.FrameSource`.
 
         A frame that was not kept is replaced by the last kept one before it. With text4vis sampling that one is in the
         same segment; with center sampling, whose segments leave out the rest of a video, it may be in the one before.

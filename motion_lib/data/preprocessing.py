@@ -1,7 +1,6 @@
-"""What a model wants to see, as data, and the one function that makes it.
+"""What a model wants to see, as data, and the functions that make it.
 
-Preprocessing belongs to a model: it is carried by the model, applied by the loader and written
-into every record.
+Preprocessing belongs to a model: it is carried by the model, applied by the loader and written into every record.
 """
 
 from dataclasses import asdict, dataclass
@@ -27,11 +26,14 @@ class Preprocess:
     """Frames of a video -> input of a model.
 
     Attributes:
-        num_frames: T.   sampling: "text4vis" (start of each segment) or "center".
-        short_side: pixels of the shorter side after resizing.   crop_size: of the square centre crop.
+        num_frames: T.
+        sampling: "text4vis" (start of each segment) or "center".
+        short_side: pixels of the shorter side after resizing.
+        crop_size: S, pixels of the square centre crop.
         interpolation: "bicubic" or "bilinear" as torchvision on Pillow pictures (antialiased), or
             "opencv": bilinear without antialiasing, sizes and offsets rounded as mmaction does.
-        mean, std: of each channel on the 0-1 scale.
+        mean: of each channel on the 0-1 scale.
+        std: of each channel on the 0-1 scale.
     """
 
     num_frames: int = 8
@@ -66,10 +68,7 @@ def crop_offsets(height: int, width: int, size: int, rounded: bool = True) -> tu
 
 
 def resized_size(height: int, width: int, short_side: int, rounded: bool = False) -> tuple[int, int]:
-    """(height, width) after the short side is resized.
-
-    The long side is truncated, as torchvision does, or rounded half up, as mmaction does.
-    """
+    """(height, width) after resizing; the long side truncated, as torchvision does, or `rounded`, as mmaction does."""
     extra = 0.5 if rounded else 0.0
     if height <= width:
         return short_side, int(short_side * width / height + extra)
@@ -88,7 +87,7 @@ def resize(frames: np.ndarray, short_side: int, interpolation: str) -> np.ndarra
     size = resized_size(height, width, short_side, rounded=opencv)
     if size == (height, width):
         return frames
-    return _bilinear(frames, size) if opencv else _resized(frames, size, _PILLOW[interpolation])
+    return _resize_opencv(frames, size) if opencv else _resize_pillow(frames, size, _PILLOW[interpolation])
 
 
 def crop(frames: np.ndarray, preprocess: Preprocess) -> np.ndarray:
@@ -97,12 +96,11 @@ def crop(frames: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     return frames[:, top : top + preprocess.crop_size, left : left + preprocess.crop_size]
 
 
-def _resized(frames: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
-    pictures = (Image.fromarray(frame).resize(size[::-1], how) for frame in frames)
-    return np.stack([np.asarray(picture) for picture in pictures])
+def _resize_pillow(frames: np.ndarray, size: tuple[int, int], resample: Image.Resampling) -> np.ndarray:
+    return np.stack([np.asarray(Image.fromarray(frame).resize(size[::-1], resample)) for frame in frames])
 
 
-def _bilinear(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resize_opencv(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """OpenCV's INTER_LINEAR to the rounding of its fixed-point arithmetic: four neighbours, no antialiasing."""
     planes = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
     resized = F.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=False)

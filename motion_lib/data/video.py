@@ -1,9 +1,8 @@
 """Reading frames of a video, and choosing which.
 
-decord is fast, and right where a standard fixes every pixel and the file's packets say what they
-are. Elsewhere it was seen to return other frames or pixels than were asked for, so a look at the
-packets, which costs no decoding, decides for each file; what decord cannot be trusted with is
-decoded from the start with PyAV: right first, fast second.
+decord is fast, and right where a standard fixes every pixel and the file's packets say what they are. Elsewhere it was
+seen to return other frames or pixels than were asked for. So a look at the packets, which costs no decoding, decides
+for each file; what decord cannot be trusted with is decoded from the start with PyAV: right first, fast second.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,9 @@ _KEPT_BYTES = 512 * 2**20  # of decoded pictures held before the frame count is 
 class VideoReadError(RuntimeError):
     """A video that cannot be read.
 
-    Attributes: path: the file.   reason: one sentence.
+    Attributes:
+        path: the file.
+        reason: one sentence.
     """
 
     def __init__(self, path: str | Path, reason: str):
@@ -36,18 +37,24 @@ class VideoReadError(RuntimeError):
 
 
 def sample_indices(n: int, T: int, mode: str, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Frame indices of T frames out of n.
+    """Indices of T frames, sampled uniformly out of n (paper A.2).
+
+    Source: released code of Text4Vis (d61b34d) and of X-CLIP / ViFi-CLIP (e2d1948).
 
     Args:
-        n: decodable frames.   T: frames wanted.
+        n: decodable frames of the video.
+        T: frames that are sampled.
         mode: "text4vis": start of each of T equal segments, floor(i n / T); with `rng` (training)
             a random frame of each segment, and for n <= T all frames plus random repeats, sorted.
             "center": middle of each segment, floor(i n / T + n / (2 T)); with `rng` a random frame
-            of each of T segments of n // T frames (the rest of the video is never drawn), as
-            ViFi-CLIP and X-CLIP train.
+            of each of T segments of n // T frames; the rest of the video is never drawn.
         rng: None for testing.
-    Returns: (T,) int64 in [0, n).   Raises: ValueError for n < 1, T < 1 or an unknown mode.
-    Source: released code of Text4Vis (d61b34d) and of X-CLIP / ViFi-CLIP (e2d1948).
+
+    Returns:
+        (T,) int64 in [0, n).
+
+    Raises:
+        ValueError: for n < 1, T < 1 or an unknown mode.
     """
     if n < 1 or T < 1:
         raise ValueError(f"cannot sample {T} frames out of {n}; both must be at least 1.")
@@ -78,24 +85,33 @@ def _center_train(n: int, T: int, rng: np.random.Generator) -> np.ndarray:
 def read_frames(path: str | Path, indices: Sequence[int] | np.ndarray) -> np.ndarray:
     """The frames of a video at `indices`, exactly as a sequential decode numbers them.
 
-    Returns: (T, H, W, 3) uint8 RGB.
-    Raises: VideoReadError if the file cannot be read or an index does not exist.
+    Returns:
+        (T, H, W, 3) uint8 RGB.
+
+    Raises:
+        VideoReadError: if the file cannot be read or an index does not exist.
     """
-    wanted = np.asarray(indices, dtype=np.int64)
+    indices = np.asarray(indices, dtype=np.int64)
 
-    def pick(n: int) -> np.ndarray:
-        if len(wanted) == 0 or wanted.min() < 0 or wanted.max() >= n:
-            raise VideoReadError(path, f"has {n} frames, asked for indices {wanted.tolist()}.")
-        return wanted
+    def checked(n: int) -> np.ndarray:
+        if len(indices) == 0 or indices.min() < 0 or indices.max() >= n:
+            raise VideoReadError(path, f"has {n} frames, asked for indices {indices.tolist()}.")
+        return indices
 
-    return read_clip(path, pick)
+    return read_clip(path, checked)
 
 
 def read_clip(path: str | Path, choose: Callable[[int], np.ndarray]) -> np.ndarray:
     """Frames of a video, chosen once its frame count is known, opened a single time.
 
-    Args: choose: number of decodable frames -> indices.
-    Returns: (T, H, W, 3) uint8 RGB.   Raises: VideoReadError.
+    Args:
+        choose: number of decodable frames -> indices.
+
+    Returns:
+        (T, H, W, 3) uint8 RGB.
+
+    Raises:
+        VideoReadError: if the file cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -110,7 +126,8 @@ def read_clip(path: str | Path, choose: Callable[[int], np.ndarray]) -> np.ndarr
 def seek_hazard(path: str | Path) -> str | None:
     """Why decord may return other frames than a sequential decode does, judged by the packets; None if it may not.
 
-    Raises: VideoReadError if the file is no video or ends early.
+    Raises:
+        VideoReadError: if the file is no video or ends early.
     """
     with _open(Path(path)) as container:
         stream = _video_stream(container, path)
@@ -213,7 +230,7 @@ def _read_in_sequence(path: Path, choose: Callable[[int], np.ndarray]) -> np.nda
 
 
 def frame_rate(path: str | Path) -> float:
-    """Frames per second, 25 where the file does not say. Raises: VideoReadError."""
+    """Frames per second, 25 where the file does not say."""
     with _open(Path(path)) as container:
         return float(_video_stream(container, path).average_rate or 25)
 
@@ -221,8 +238,8 @@ def frame_rate(path: str | Path) -> float:
 def write_video(path: str | Path, frames: np.ndarray, fps: int) -> None:
     """Write (F, H, W, 3) uint8 RGB as h264 in mp4; H and W must be even.
 
-    The same frames give the same bytes: one thread, and without x264's macroblock tree, whose vector
-    code reads memory that it did not write where pictures are small.
+    The same frames give the same bytes: one thread, and no macroblock tree, whose vector code in x264 reads memory
+    that it did not write where pictures are small.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

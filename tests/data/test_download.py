@@ -10,7 +10,6 @@ import pytest
 
 from motion_lib.config import RunConfig
 from motion_lib.data import download
-from motion_lib.data import download as transfer
 from motion_lib.data.download import DownloadError, PublicFile, fetch, public_files
 from motion_lib.experiment.inputs import data_status
 from motion_lib.storage import file_sha256
@@ -108,7 +107,7 @@ def test_a_broken_transfer_goes_on_where_it_broke(tmp_path):
 
 def test_what_has_arrived_survives_a_run_that_gives_up(tmp_path):
     target = tmp_path / "file.bin"
-    with serving({"/file.bin": CONTENT}, breaks=transfer.ATTEMPTS) as server:
+    with serving({"/file.bin": CONTENT}, breaks=download.ATTEMPTS) as server:
         with pytest.raises(DownloadError, match=r"no transfer after 3 attempts .* kept; start it again to go on"):
             fetch(f"{server.base}/file.bin", target, sha256(CONTENT))
         assert not target.exists()
@@ -150,7 +149,7 @@ def test_a_wrong_checksum_leaves_nothing(tmp_path):
         pytest.raises(DownloadError, match=r"another SHA-256 than .*; nothing was kept"),
     ):
         fetch(f"{server.base}/file.bin", tmp_path / "file.bin", sha256(CONTENT))
-    assert len(server.asked) == transfer.ATTEMPTS
+    assert len(server.asked) == download.ATTEMPTS
     assert litter(tmp_path) == []
 
 
