@@ -230,7 +230,11 @@ def _read_in_sequence(path: Path, choose: Callable[[int], np.ndarray]) -> np.nda
 
 
 def frame_rate(path: str | Path) -> float:
-    """Frames per second, 25 where the file does not say."""
+    """Frames per second, 25 where the file does not say.
+
+    Raises:
+        VideoReadError: if the file is no video.
+    """
     with _open(Path(path)) as container:
         return float(_video_stream(container, path).average_rate or 25)
 

@@ -54,14 +54,14 @@ def test_ucf_classes_keep_the_official_order(ucf):
 
 
 def test_ucf_labels_go_by_folder(ucf):
-    found = open_dataset("ucf101", ucf, split=1, subset="test")
-    assert names_of(found) == {
+    dataset = open_dataset("ucf101", ucf, split=1, subset="test")
+    assert names_of(dataset) == {
         "v_Archery_g01_c01": "Archery",
         "v_HandStandPushups_g01_c02": "HandstandPushups",
     }
-    assert found.labels == [0, 1]
-    assert found.groups == ["Archery_g01", "HandstandPushups_g01"]
-    assert found.missing == ()
+    assert dataset.labels == [0, 1]
+    assert dataset.groups == ["Archery_g01", "HandstandPushups_g01"]
+    assert dataset.missing == ()
 
 
 def test_ucf_ids_of_training_lists_are_not_used(ucf):
@@ -120,16 +120,16 @@ def test_hmdb_flags_choose_the_subset(hmdb):
 
 
 def test_hmdb_class_names_have_blanks_and_prefixes_stay_apart(hmdb):
-    found = open_dataset("hmdb51", hmdb)
-    assert found.class_names == ("climb", "climb stairs", "wave")
-    assert names_of(found)["Film_B_climb_stairs_u_cm_np1_fr_med_0"] == "climb stairs"
-    assert names_of(found)["Film_A_climb_f_cm_np1_fr_med_1"] == "climb"
+    dataset = open_dataset("hmdb51", hmdb)
+    assert dataset.class_names == ("climb", "climb stairs", "wave")
+    assert names_of(dataset)["Film_B_climb_stairs_u_cm_np1_fr_med_0"] == "climb stairs"
+    assert names_of(dataset)["Film_A_climb_f_cm_np1_fr_med_1"] == "climb"
 
 
 def test_hmdb_odd_names_are_found(hmdb):
-    found = open_dataset("hmdb51", hmdb, subset="all")
-    assert [item.path.name for item in found.items if item.label == 2] == list(ODD_NAMES)
-    assert found.missing == ()
+    dataset = open_dataset("hmdb51", hmdb, subset="all")
+    assert [item.path.name for item in dataset.items if item.label == 2] == list(ODD_NAMES)
+    assert dataset.missing == ()
 
 
 def test_hmdb_clips_of_one_film_share_a_group_whatever_their_class(hmdb):
@@ -139,8 +139,8 @@ def test_hmdb_clips_of_one_film_share_a_group_whatever_their_class(hmdb):
     write_lines(lists, *(f"{name} 2 " for name in names))
     for name in names:
         touch(hmdb / "hmdb51" / "videos" / "pour" / name)
-    found = open_dataset("hmdb51", hmdb, subset="all")
-    assert found.groups[:5] == ["Film_A", "Film_A", "Film_B", "Film_A", "How_to_pour_tea"]
+    dataset = open_dataset("hmdb51", hmdb, subset="all")
+    assert dataset.groups[:5] == ["Film_A", "Film_A", "Film_B", "Film_A", "How_to_pour_tea"]
 
 
 def test_hmdb_split_without_lists_is_an_error(hmdb):
@@ -167,25 +167,25 @@ def kinetics(tmp_path):
 
 
 def test_kinetics_finds_both_kinds_of_folder(kinetics):
-    found = open_dataset("kinetics400", kinetics, subset="val")
-    assert found.class_names == ("massaging person's head", "riding a bike")
-    assert names_of(found) == {
+    dataset = open_dataset("kinetics400", kinetics, subset="val")
+    assert dataset.class_names == ("massaging person's head", "riding a bike")
+    assert names_of(dataset) == {
         "0wR5jVB-WPk_000417_000427": "riding a bike",
         "3caPS4FHFF8_000036_000046": "massaging person's head",
     }
-    assert found.split is None
+    assert dataset.split is None
 
 
 def test_kinetics_names_missing_videos(kinetics):
-    found = open_dataset("kinetics400", kinetics, subset="train")
-    assert ids(found) == ["-aaaaaaaaaa_000000_000010"]
-    assert found.missing == ("bbbbbbbbbbb_001200_001210",)
-    assert found.describe() == "kinetics400 (train): 1 videos of 1 classes; 1 listed videos are not on disk"
+    dataset = open_dataset("kinetics400", kinetics, subset="train")
+    assert ids(dataset) == ["-aaaaaaaaaa_000000_000010"]
+    assert dataset.missing == ("bbbbbbbbbbb_001200_001210",)
+    assert dataset.describe() == "kinetics400 (train): 1 videos of 1 classes; 1 listed videos are not on disk"
 
 
 def test_kinetics_all_joins_both_lists(kinetics):
-    found = open_dataset("kinetics400", kinetics, subset="all")
-    assert (len(found), len(found.missing), len(found.class_names)) == (3, 1, 2)
+    dataset = open_dataset("kinetics400", kinetics, subset="all")
+    assert (len(dataset), len(dataset.missing), len(dataset.class_names)) == (3, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ def test_kinetics_is_found_in_every_layout_in_use(kinetics, place):
     root = kinetics / "kinetics400"
     shutil.rmtree(root / "train")
     touch(root / place)
-    found = open_dataset("kinetics400", kinetics, subset="train")
-    assert [item.path for item in found.items] == [root / place]
-    assert ids(found) == ["-aaaaaaaaaa_000000_000010"]
+    dataset = open_dataset("kinetics400", kinetics, subset="train")
+    assert [item.path for item in dataset.items] == [root / place]
+    assert ids(dataset) == ["-aaaaaaaaaa_000000_000010"]
 
 
 def test_kinetics_clips_of_one_film_are_told_apart_by_their_seconds(kinetics):
@@ -213,8 +213,8 @@ def test_kinetics_clips_of_one_film_are_told_apart_by_their_seconds(kinetics):
     shutil.rmtree(root / "train")
     touch(root / "train" / "-aaaaaaaaaa_000020_000030.mp4")
     touch(root / "train" / "bbbbbbbbbbb_001200_001210.mp4")
-    found = open_dataset("kinetics400", kinetics, subset="train")
-    assert (ids(found), found.missing) == (["bbbbbbbbbbb_001200_001210"], ("-aaaaaaaaaa_000000_000010",))
+    dataset = open_dataset("kinetics400", kinetics, subset="train")
+    assert (ids(dataset), dataset.missing) == (["bbbbbbbbbbb_001200_001210"], ("-aaaaaaaaaa_000000_000010",))
 
 
 @pytest.mark.parametrize("name", ["kinetics-400_val.csv", "kinetics400_val.csv", "validate.csv"])
@@ -250,26 +250,26 @@ def test_videos_are_found_whatever_the_suffix_and_the_capitals(ucf, hmdb):
     waves = hmdb / "hmdb51" / "videos" / "wave"
     (waves / ODD_NAMES[2]).rename((waves / ODD_NAMES[2]).with_suffix(".mp4"))
     assert ids(open_dataset("ucf101", ucf))[0] == "v_Archery_g01_c01"
-    found = open_dataset("hmdb51", hmdb, subset="train")
-    assert (found.items[-1].path.name, found.missing) == (f"{ODD_NAMES[2][:-4]}.mp4", ())
+    dataset = open_dataset("hmdb51", hmdb, subset="train")
+    assert (dataset.items[-1].path.name, dataset.missing) == (f"{ODD_NAMES[2][:-4]}.mp4", ())
 
 
 def test_videos_may_lie_in_one_folder(ucf):
     videos = ucf / "ucf101" / "UCF-101"
     for path in sorted(videos.glob("*/*.avi")):
         path.rename(videos / path.name)
-    found = open_dataset("ucf101", ucf, subset="all")
-    assert (len(found), found.missing) == (4, ())
+    dataset = open_dataset("ucf101", ucf, subset="all")
+    assert (len(dataset), dataset.missing) == (4, ())
 
 
 def test_missing_videos_stop_a_run_above_the_stated_share(ucf):
     (ucf / "ucf101" / "UCF-101" / "Archery" / "v_Archery_g01_c01.avi").unlink()
-    found = open_dataset("ucf101", ucf, subset="all")
-    check_missing(found, 0.25)
+    dataset = open_dataset("ucf101", ucf, subset="all")
+    check_missing(dataset, 0.25)
     with pytest.raises(TooManyMissing, match=r"ucf101 \(all\): 1 of 4 listed videos.*v_Archery_g01_c01.*allows 20.0%"):
-        check_missing(found, 0.2)
+        check_missing(dataset, 0.2)
     with pytest.raises(TooManyMissing, match=r"1 cannot be read, e\.g\. v_Archery_g01_c01, broken"):
-        check_missing(found, 0.25, ["broken"])
+        check_missing(dataset, 0.25, ["broken"])
 
 
 # --- any folder ---
@@ -278,16 +278,16 @@ def test_missing_videos_stop_a_run_above_the_stated_share(ucf):
 def test_folder_of_class_folders(tmp_path):
     for name in ("sit_down/a.mp4", "jump/deep/b.AVI", "jump/notes.txt"):
         touch(tmp_path / name)
-    found = open_dataset("folder", tmp_path)
-    assert found.class_names == ("jump", "sit down")
-    assert names_of(found) == {"jump/deep/b.AVI": "jump", "sit_down/a.mp4": "sit down"}
+    dataset = open_dataset("folder", tmp_path)
+    assert dataset.class_names == ("jump", "sit down")
+    assert names_of(dataset) == {"jump/deep/b.AVI": "jump", "sit_down/a.mp4": "sit down"}
 
 
 def test_folder_tells_equal_file_names_apart(tmp_path):
     for name in ("jump/1.mp4", "wave/1.mp4", "wave/1.avi"):
         touch(tmp_path / name)
-    found = open_dataset("folder", tmp_path)
-    assert len(set(ids(found))) == len(set(found.groups)) == 3
+    dataset = open_dataset("folder", tmp_path)
+    assert len(set(ids(dataset))) == len(set(dataset.groups)) == 3
 
 
 # --- errors and names ---
@@ -326,9 +326,9 @@ def test_no_video_at_all_is_an_error(ucf):
 
 def test_missing_videos_are_counted_in_one_line(ucf):
     (ucf / "ucf101" / "UCF-101" / "Archery" / "v_Archery_g01_c01.avi").unlink()
-    found = open_dataset("ucf101", ucf)
-    assert found.missing == ("v_Archery_g01_c01",)
-    assert found.describe().startswith("ucf101 (test, split 1): 1 videos of 3 classes; 1 listed videos")
+    dataset = open_dataset("ucf101", ucf)
+    assert dataset.missing == ("v_Archery_g01_c01",)
+    assert dataset.describe().startswith("ucf101 (test, split 1): 1 videos of 3 classes; 1 listed videos")
 
 
 # --- the official lists ---
@@ -347,12 +347,12 @@ def with_lists(shared_dir, tmp_path, source, target, *videos):
     return tmp_path
 
 
-def assert_counts(found, listed, classes):
+def assert_counts(dataset, listed, classes):
     """Every listed video is either there or missing, under a name of its own."""
-    assert len(found.items) >= 1
-    everything = ids(found) + list(found.missing)
+    assert len(dataset.items) >= 1
+    everything = ids(dataset) + list(dataset.missing)
     assert len(everything) == len(set(everything)) == listed
-    assert len(found.class_names) == classes
+    assert len(dataset.class_names) == classes
 
 
 @pytest.mark.data
@@ -383,9 +383,9 @@ def test_official_hmdb_lists(shared_dir, tmp_path, split, subset, listed):
     lines = (root / "hmdb51" / source / "wave_test_split1.txt").read_text(encoding="utf-8").splitlines()
     for line in lines:
         touch(root / "hmdb51" / "videos" / "wave" / line.split()[0])
-    found = open_dataset("hmdb51", root, split, subset)
-    assert_counts(found, listed, classes=51)
-    assert set(names_of(found).values()) == {"wave"}
+    dataset = open_dataset("hmdb51", root, split, subset)
+    assert_counts(dataset, listed, classes=51)
+    assert set(names_of(dataset).values()) == {"wave"}
 
 
 @pytest.mark.data
@@ -393,6 +393,6 @@ def test_official_kinetics_list(shared_dir, tmp_path):
     video = "kinetics400/val/abseiling/0wR5jVB-WPk_000417_000427.mp4"
     source, target = "kinetics400/kinetics-400_val.csv", "kinetics400/annotations/val.csv"
     root = with_lists(shared_dir, tmp_path, source, target, video)
-    found = open_dataset("kinetics400", root, subset="val")
-    assert_counts(found, 19906, classes=400)
-    assert names_of(found) == {"0wR5jVB-WPk_000417_000427": "abseiling"}
+    dataset = open_dataset("kinetics400", root, subset="val")
+    assert_counts(dataset, 19906, classes=400)
+    assert names_of(dataset) == {"0wR5jVB-WPk_000417_000427": "abseiling"}

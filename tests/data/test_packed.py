@@ -16,8 +16,8 @@ import pytest
 import simplejpeg
 import tiny
 
-from motion_lib.data import pack as frame_packing
-from motion_lib.data import packed as packed_frames
+from motion_lib.data import pack as pack_module
+from motion_lib.data import packed as packed_module
 from motion_lib.data.batches import split_batch, training_batches
 from motion_lib.data.clips import open_clips
 from motion_lib.data.datasets import VideoDataset, VideoItem, open_dataset
@@ -44,7 +44,7 @@ def dataset(videos):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(packed_frames, "VIDEOS_PER_SHARD", 2)
+    monkeypatch.setattr(packed_module, "VIDEOS_PER_SHARD", 2)
 
 
 def shown(pictures):
@@ -121,7 +121,7 @@ def test_pictures_keep_their_uncropped_width(tmp_path):
 
 def test_what_is_packed_is_not_decoded_again(dataset, tmp_path, monkeypatch):
     pack(dataset, PACKING, tmp_path)
-    monkeypatch.setattr(frame_packing, "read_clip", None)
+    monkeypatch.setattr(pack_module, "read_clip", None)
     open_clips(dataset, PREPROCESS, tmp_path, "packed")
     assert open_clips(dataset, PREPROCESS, tmp_path, "packed").failed == {}
 
@@ -243,7 +243,7 @@ def test_without_locks_two_writers_do_not_disturb_each_other(dataset, tmp_path, 
     def no_locks(*arguments):
         raise OSError("no locks here")
 
-    monkeypatch.setattr(frame_packing.fcntl, "flock", no_locks)
+    monkeypatch.setattr(pack_module.fcntl, "flock", no_locks)
     folder = cache_folder(tmp_path, dataset, PACKING)
     folder.mkdir(parents=True)
     (shard, *_) = shards_of(dataset, folder)
@@ -294,16 +294,16 @@ def test_a_shard_that_another_process_writes_is_waited_for(dataset, tmp_path, sm
     lock = held.path("lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     written = []
-    original = frame_packing._write_shard
+    original = pack_module._write_shard
 
     def other_finishes(seconds):
         for suffix in ("jpegs", "npz"):
             shutil.copyfile(finished / held.path(suffix).name, held.path(suffix))
         lock.close()
 
-    monkeypatch.setattr(frame_packing.time, "sleep", other_finishes)
+    monkeypatch.setattr(pack_module.time, "sleep", other_finishes)
     monkeypatch.setattr(
-        frame_packing,
+        pack_module,
         "_write_shard",
         lambda shard, *rest, **how: (written.append(shard.base.name), original(shard, *rest, **how)),
     )
@@ -315,12 +315,12 @@ def test_a_shard_that_another_process_writes_is_waited_for(dataset, tmp_path, sm
 PACKER = """
 import pickle, sys
 from pathlib import Path
-from motion_lib.data import pack as frame_packing, packed as packed_frames
-packed_frames.VIDEOS_PER_SHARD = 4
+from motion_lib.data import pack as pack_module, packed as packed_module
+packed_module.VIDEOS_PER_SHARD = 4
 with open(sys.argv[1], "rb") as file:
     dataset, packing = pickle.load(file)
 print("ready", flush=True)
-frame_packing.pack(dataset, packing, Path(sys.argv[2]))
+pack_module.pack(dataset, packing, Path(sys.argv[2]))
 """
 
 
@@ -330,7 +330,7 @@ KILLS = 8
 @pytest.mark.slow
 def test_killed_at_random_moments_it_goes_on(videos, tmp_path, monkeypatch):
     """kill -9 again and again, then a run that may end: the same bytes as an undisturbed one, and no litter."""
-    monkeypatch.setattr(packed_frames, "VIDEOS_PER_SHARD", 4)
+    monkeypatch.setattr(packed_module, "VIDEOS_PER_SHARD", 4)
     items = []
     for i in range(120):
         path = tmp_path / "videos" / f"copy_{i}.mp4"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from motion_lib.data.preprocessing import Preprocess
-from motion_lib.models import released as official
+from motion_lib.models import released
 from motion_lib.models.clip import CLIP, encode_text
 from motion_lib.models.released import RELEASES, load_official, read_tensors
 from motion_lib.models.xclip import XClip
@@ -287,9 +287,9 @@ def test_fetching_says_what_to_do_or_downloads(monkeypatch, tmp_path):
         path.touch()
         return path
 
-    monkeypatch.setattr(official, "fetch", fetched)
-    path = official.fetch_release("text4vis", tmp_path)
-    assert path == official.fetch_release("text4vis", tmp_path) == tmp_path / "checkpoints/k400-vitb-16-f8.pt"
+    monkeypatch.setattr(released, "fetch", fetched)
+    path = released.fetch_release("text4vis", tmp_path)
+    assert path == released.fetch_release("text4vis", tmp_path) == tmp_path / "checkpoints/k400-vitb-16-f8.pt"
     assert asked == [RELEASES["text4vis"].url]
     with pytest.raises(FileNotFoundError, match=r"vifi\S+ is missing: open https://github.com/\S+, follow"):
-        official.fetch_release("vificlip", tmp_path)
+        released.fetch_release("vificlip", tmp_path)
