@@ -203,6 +203,12 @@ def test_modules_that_are_run_exist(page):
 
 
 @every_page
+def test_profiles_that_are_named_exist(page):
+    for name in re.findall(r"profiles/(\w+\.yaml)", PAGES[page]):
+        assert (ROOT / "notebooks" / "profiles" / name).is_file(), name
+
+
+@every_page
 def test_imports_work(page):
     sources = [code for language, code in code_blocks(PAGES[page]) if language == "python"]
     sources += re.findall(r'python -c "(.+?)"', PAGES[page])
