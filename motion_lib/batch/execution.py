@@ -28,10 +28,16 @@ class NotebookError(Exception):
 
 
 def execute(source: Path, parameters: dict[str, object], log: LineLog, progress: ProgressLog) -> NotebookNode:
-    """Run a notebook with these parameters in its own folder; prints go to `log` and bars to `progress` at once.
+    """Run a notebook in its own folder; prints go to `log` and progress bars to `progress` at once.
 
-    Nothing is written: the copy still holds whatever the notebook printed.
-    Raises: NotebookError if a cell fails, or the kernel dies.
+    Args:
+        parameters: what is injected after the notebook's own parameters.
+
+    Returns:
+        The executed copy, which is written nowhere: it still holds whatever the notebook printed.
+
+    Raises:
+        NotebookError: if a cell fails, or the kernel dies.
     """
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters that RunConfig reads
     _Engine.manager = None

@@ -1,6 +1,8 @@
-"""Executed notebooks made fit to publish: no secrets, no local paths, a page of HTML beside them."""
+"""Executed notebooks made fit to publish: no secrets, no local paths, small pictures."""
 
+import base64
 import html
+import io
 import json
 import os
 import re
@@ -11,16 +13,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
-from nbconvert import HTMLExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
+from PIL import Image
 
 from motion_lib.config import REPOSITORY
-from motion_lib.storage import atomic_path, write_text
+from motion_lib.storage import atomic_path
 
-# Scripts that nbconvert's pages fetch from the network, for formulas, diagrams and widgets that our notebooks lack.
-_FETCHED_SCRIPTS = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url", "mermaid_layout_elk_js_url")
 _SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
-_REWRITTEN = re.compile(r"[^\n\r]*\r(?=[^\n])")  # states of a progress bar that a later one replaced
 _SHORTEST_SECRET = 8  # shorter values are words that occur by chance
 _KERNEL_FILE = re.compile(r"[^\s\"'<>=]*ipykernel_\d+[/\\]\d+\.py")
 # Papermill's record of a run that says what was run; its paths and clock times differ on every machine.
@@ -47,7 +47,10 @@ class Scrubber:
 
     def notebook(self, notebook: NotebookNode) -> NotebookNode:
         """A copy to publish: every text scrubbed, clock times and papermill's paths dropped."""
-        clean = nbformat.from_dict(self._walk(json.loads(json.dumps(notebook))))
+        copy = nbformat.from_dict(json.loads(json.dumps(notebook)))
+        # A secret may be cut in two pieces of a stream; of a progress bar, the last state is kept.
+        copy, _ = CoalesceStreamsPreprocessor().preprocess(copy, {})
+        clean = nbformat.from_dict(self._walk(copy))
         about = clean.metadata.get("papermill", {})
         clean.metadata["papermill"] = {key: about[key] for key in _KEPT_METADATA if key in about}
         for cell in clean.cells:
@@ -59,9 +62,9 @@ class Scrubber:
 
     def _walk(self, value: object) -> object:
         if isinstance(value, str):
-            return self.text(_REWRITTEN.sub("", value))
+            return self.text(value)
         if isinstance(value, list):
-            return [self._walk(item) for item in _joined_streams(value)]
+            return [self._walk(item) for item in value]
         if isinstance(value, dict):
             return {self.text(k): v if _is_picture(k) else self._walk(v) for k, v in value.items()}
         return value
@@ -70,23 +73,6 @@ class Scrubber:
 def _is_picture(key: str) -> bool:
     """Whether an output's entry is base64, where a match would be chance."""
     return key.startswith("image/") and key != "image/svg+xml"
-
-
-def _joined_streams(outputs: list) -> list:
-    """A cell's outputs with neighbouring pieces of one stream joined: a secret may be cut in two."""
-    joined: list = []
-    for output in outputs:
-        same = (
-            isinstance(output, dict)
-            and output.get("output_type") == "stream"
-            and joined
-            and joined[-1].get("name") == output["name"]
-        )
-        if same:
-            joined[-1] = joined[-1] | {"text": joined[-1]["text"] + output["text"]}
-        else:
-            joined.append(output)
-    return joined
 
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
@@ -121,13 +107,16 @@ def write_notebook(notebook: NotebookNode, path: Path) -> Path:
     return path
 
 
-def write_html(notebook: NotebookNode, path: Path, source_dir: Path) -> Path:
-    """Write a notebook as one page that needs no other file and no network; pictures it links to lie below
-    `source_dir`."""
-    about = {"metadata": {"name": path.stem, "path": str(source_dir)}}
-    exporter = HTMLExporter(embed_images=True, **dict.fromkeys(_FETCHED_SCRIPTS, ""))
-    page, _ = exporter.from_notebook_node(notebook, resources=about)
-    return write_text(path, re.sub(r'<script\s+src=""[^>]*>\s*</script>', "", page))
+def shrink_pictures(notebook: NotebookNode) -> None:
+    """Replace each PNG by 256 colours, which plots do not miss, or by JPEG where that is smaller, as of video."""
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        if picture := output.get("data", {}).pop("image/png", None):
+            image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+            png, jpeg = io.BytesIO(), io.BytesIO()
+            image.quantize(256).save(png, "png", optimize=True)
+            image.save(jpeg, "jpeg", quality=80, optimize=True)
+            kind, data = min(("png", png.getvalue()), ("jpeg", jpeg.getvalue()), key=lambda pair: len(pair[1]))
+            output.data[f"image/{kind}"] = base64.b64encode(data).decode()
 
 
 class ProgressLog:

@@ -1,32 +1,41 @@
 """Run the notebooks in order: `python -m motion_lib reproduce --profile miniature --seeds 0 1 2`.
 
 Each notebook runs through papermill in this very interpreter. Its executed copy and a page of HTML go to
-`results/<profile>/notebooks`. The source is never written to. The first failure stops the batch.
+`results/<profile>/notebooks`; of other seeds than the profile's, records alone are kept. The source is never written
+to. The first failure stops the batch.
 """
 
 import re
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import nbformat
+import papermill
 
 from motion_lib.batch.execution import NotebookError, execute
-from motion_lib.batch.publishing import LineLog, ProgressLog, Scrubber, write_html, write_notebook
+from motion_lib.batch.page import write_page
+from motion_lib.batch.publishing import LineLog, ProgressLog, Scrubber, shrink_pictures, write_notebook
 from motion_lib.config import REPOSITORY, RunConfig
 
 NOTEBOOKS_DIR = REPOSITORY / "notebooks"
 LAST_SHARED_STAGE = 1  # 00 and 01 do not depend on the seed: they run once, with the first
 REPORT_STAGE = 7  # reads every seed's records: runs once, at the end
+_say = partial(print, flush=True)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook to run with one seed."""
+    """One notebook to run with one seed.
+
+    Attributes:
+        published: whether the executed copy and its page are written; a failed copy always is.
+    """
 
     source: Path
     config: RunConfig
-    folder: Path  # of the executed copy
+    published: bool
 
     @property
     def name(self) -> str:
@@ -35,16 +44,24 @@ class Step:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Every parameter, as papermill writes it into the notebook."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.config).items()}
+        """What papermill injects: the parameters that the notebook's own cell sets, and those unlike the profile's."""
+        profile = asdict(RunConfig.load(self.config.profile))
+        named = {"profile", "seed", *papermill.inspect_notebook(self.source)}
+        values = {k: v for k, v in asdict(self.config).items() if k in named or v != profile[k]}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}  # papermill quotes tuples
 
     def output(self, ending: str) -> Path:
         """A file of this run: ".ipynb", ".html", or ".failed.ipynb"."""
-        return self.folder / f"{self.source.stem}{ending}"
+        seed = "" if self.published else f"-seed{self.config.seed}"
+        return self.config.results_dir / "notebooks" / f"{self.source.stem}{seed}{ending}"
 
 
 def find_notebooks(folder: Path) -> list[Path]:
-    """Notebooks named NN_title.ipynb, in order."""
+    """Notebooks named NN_title.ipynb, in order.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
     found = sorted(folder.resolve().glob("[0-9][0-9]_*.ipynb"))
     if not found:
         raise FileNotFoundError(f"{folder}: no notebook named NN_title.ipynb. Is the checkout complete?")
@@ -57,7 +74,11 @@ def stage_of(notebook: Path) -> int:
 
 
 def select(notebooks: list[Path], start: str | None, only: list[str] | None) -> list[Path]:
-    """The notebooks from `start` on, or those of `only`; numbers may be followed by the rest of the name."""
+    """The notebooks from `start` on, or those of `only`; numbers may be followed by the rest of the name.
+
+    Raises:
+        ValueError: for a number that no notebook has.
+    """
     known = {stage_of(path) for path in notebooks}
     asked = [_stage_number(text, known) for text in ([start] if start else only or [])]
     if start:
@@ -84,12 +105,19 @@ def titles(notebooks: list[Path]) -> list[str]:
 
 
 def check_sources(notebooks: list[Path]) -> None:
-    """Raise ValueError if a notebook holds outputs: then it is an executed copy, or was saved by hand."""
+    """Refuse executed copies, and notebooks that were saved by hand.
+
+    Raises:
+        ValueError: for a notebook that holds outputs, or a section to fold that has no heading.
+    """
     for path in notebooks:
         cells = nbformat.read(path, as_version=4).cells
         injected = any("injected-parameters" in cell.metadata.get("tags", []) for cell in cells)
         if injected or any(cell.get("outputs") for cell in cells):
             raise ValueError(f"{path.name} holds outputs, like an executed copy: strip it with nbstripout.")
+        for cell in cells:
+            if "fold" in cell.metadata.get("tags", []) and not re.match("#+ ", cell.source):
+                raise ValueError(f"{path.name}: {cell.source[:40]!r} is tagged fold, but starts with no heading.")
 
 
 def plan(
@@ -97,7 +125,12 @@ def plan(
 ) -> list[Step]:
     """All steps in the order in which they run: shared stages, the others once per seed, the report.
 
-    Raises: ValueError for an unknown profile or parameter, a wrong type, or a seed given twice.
+    Args:
+        overrides: values of parameters in place of the profile's.
+        seeds: None runs the profile's own.
+
+    Raises:
+        ValueError: for an unknown profile or parameter, a wrong type, or a seed given twice.
     """
     base = RunConfig.load(profile, **overrides)
     for name, value in overrides.items():
@@ -106,20 +139,23 @@ def plan(
     if seeds and ("seed" in overrides or len(set(seeds)) < len(seeds)):
         raise ValueError("give each seed once, by --seeds or by -p seed.")
     configs = [RunConfig.load(profile, **overrides | {"seed": seed}) for seed in seeds or [base.seed]]
-    copies, own_seed = base.results_dir / "notebooks", RunConfig.load(profile).seed
+    own_seed = RunConfig.load(profile).seed
     steps = []
     for index, config in enumerate(configs):
         for path in notebooks:
             shared = not LAST_SHARED_STAGE < stage_of(path) < REPORT_STAGE
             if not shared or index == 0:
-                folder = copies if shared or config.seed == own_seed else copies / f"seed{config.seed}"
-                steps.append(Step(path, config, folder))
+                steps.append(Step(path, config, published=shared or config.seed == own_seed))
     # The report goes last; sorting is stable, so all others keep their order.
     return sorted(steps, key=lambda step: stage_of(step.source) >= REPORT_STAGE)
 
 
 def run(steps: list[Step]) -> int:
-    """Run the steps until one fails; prints progress and every stage's time."""
+    """Run the steps until one fails; prints progress and every stage's time.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 130 interrupted.
+    """
     scrubber, times = Scrubber(), []
     _announce(steps)
     code = 0
@@ -143,12 +179,14 @@ def run(steps: list[Step]) -> int:
 
 
 def run_step(step: Step, scrubber: Scrubber) -> None:
-    """Execute one notebook and write its copy and page; nothing unscrubbed reaches the disk."""
+    """Execute one notebook and publish it if it is to be; nothing unscrubbed reaches the disk."""
     log = LineLog(scrubber.text, lambda line: _say(f"    | {line}"))
     progress = ProgressLog(scrubber.text, lambda line: _say(f"    | {line}"))
     copy = scrubber.notebook(execute(step.source, step.parameters, log, progress))
-    write_notebook(copy, step.output(".ipynb"))
-    write_html(copy, step.output(".html"), step.source.parent)
+    if step.published:
+        shrink_pictures(copy)
+        write_notebook(copy, step.output(".ipynb"))
+        write_page(copy, step.output(".html"), step.source.parent)
     step.output(".failed.ipynb").unlink(missing_ok=True)
 
 
@@ -167,12 +205,13 @@ def _announce(steps: list[Step]) -> None:
     stages = ", ".join(dict.fromkeys(step.source.stem for step in steps))
     _say(f"[reproduce] profile {first.config.profile}, seed(s) {seeds}: {len(steps)} runs of {stages}")
     _say(f"[reproduce] executed copies go to {_shown(first.config.results_dir / 'notebooks')}")
+    if rest := dict.fromkeys(str(step.config.seed) for step in steps if not step.published):
+        _say(f"[reproduce] seed(s) {', '.join(rest)}, not the profile's own: records are kept, copies are not")
 
 
 def _summarise(times: list[tuple[Step, float]], steps: list[Step], code: int) -> None:
-    total = sum(seconds for _, seconds in times)
     rows = [(step.source.stem, str(step.config.seed), seconds) for step, seconds in times]
-    rows.append(("total", "", total))
+    rows.append(("total", "", sum(seconds for _, seconds in times)))
     width = max(len(name) for name, _, _ in rows)
     _say(f"\n{'stage':<{width}}  seed  seconds")
     for name, seed, seconds in rows:
@@ -186,7 +225,3 @@ def _summarise(times: list[tuple[Step, float]], steps: list[Step], code: int) ->
 
 def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

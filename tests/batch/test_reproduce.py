@@ -1,5 +1,7 @@
 """The runner: what it runs, in which order, what it leaves behind, and what it never writes."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -11,12 +13,16 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from motion_lib.__main__ import main
 from motion_lib.batch import reproduce
-from motion_lib.batch.publishing import LineLog, ProgressLog, Scrubber
+from motion_lib.batch.page import write_page
+from motion_lib.batch.publishing import LineLog, ProgressLog, Scrubber, shrink_pictures
 from motion_lib.config import PROFILES_DIR, REPOSITORY, RunConfig
+from tests.batch.test_notebooks import fetched
 
 SECRET = "sk-very'secret<value>"
 PARAMETERS = "profile = 'miniature'\nseed = None\nlr = None"
@@ -61,17 +67,26 @@ def eight(folder) -> Path:
 def labels(folder: Path, *, start=None, only=None, seeds=None, **overrides) -> list[str]:
     notebooks = reproduce.select(reproduce.find_notebooks(folder), start, only)
     steps = reproduce.plan(notebooks, "miniature", overrides, seeds)
-    return [f"{step.source.name[:2]}/{step.config.seed}/{step.folder.name}" for step in steps]
+    return [f"{step.source.name[:2]}/{step.config.seed}{'' if step.published else ' unpublished'}" for step in steps]
 
 
 def test_one_seed_runs_everything_once_in_order(eight):
-    assert labels(eight) == [f"{number:02}/0/notebooks" for number in range(8)]
+    assert labels(eight) == [f"{number:02}/0" for number in range(8)]
 
 
 def test_several_seeds_share_the_first_stages_and_the_report(eight):
-    expected = ["00/5/notebooks", "01/5/notebooks"]
-    expected += [f"{number:02}/{seed}/seed{seed}" for seed in (5, 6) for number in range(2, 7)]
-    assert labels(eight, seeds=[5, 6]) == [*expected, "07/5/notebooks"]
+    expected = ["00/5", "01/5"]
+    expected += [f"{number:02}/{seed} unpublished" for seed in (5, 6) for number in range(2, 7)]
+    assert labels(eight, seeds=[5, 6]) == [*expected, "07/5"]
+
+
+def test_copies_of_the_profiles_seed_alone_are_published(eight):
+    assert labels(eight, only=["03"], seeds=[2, 0]) == ["03/2 unpublished", "03/0"]
+    steps = reproduce.plan(reproduce.find_notebooks(eight)[3:4], "miniature", {}, [2, 0])
+    assert [step.output(".failed.ipynb").name for step in steps] == [
+        "03_part-seed2.failed.ipynb",
+        "03_part.failed.ipynb",
+    ]
 
 
 def test_selection(eight):
@@ -82,14 +97,21 @@ def test_selection(eight):
             labels(eight, only=[wrong])
 
 
-def test_parameters_are_the_whole_profile(eight):
-    step = reproduce.plan(reproduce.find_notebooks(eight), "miniature", {"lr": 1}, [3])[0]
-    assert list(step.parameters) == [*RunConfig.__dataclass_fields__]
-    assert (step.parameters["seed"], step.parameters["lr"]) == (3, 1.0)
-    assert step.parameters["targets"] == [
-        "miniature-ucf",
-        "miniature-hmdb",
-    ]  # a list: papermill quotes tuples
+def test_only_parameters_that_the_notebook_names_or_the_user_overrides_are_injected(eight):
+    notebooks, targets = reproduce.find_notebooks(eight), ["miniature-ucf"]
+    (step, *_) = reproduce.plan(notebooks, "miniature", {"targets": targets, "epochs": 4}, [3])
+    # lr stands in the notebook's own cell, epochs is the profile's own; targets is a list, as papermill quotes tuples.
+    assert step.parameters == {"profile": "miniature", "seed": 3, "targets": targets, "lr": 0.001}
+
+
+@pytest.mark.parametrize("overrides", [{}, {"lr": 1e-4, "targets": ["miniature-ucf"], "clip_ratio": 0.1}])
+@pytest.mark.parametrize("profile", ["miniature", "paper"])
+def test_what_is_injected_gives_the_notebooks_the_whole_configuration(profile, overrides):
+    for step in reproduce.plan(reproduce.find_notebooks(reproduce.NOTEBOOKS_DIR), profile, overrides, [1, 2]):
+        namespace: dict[str, object] = {}
+        exec(nbformat.read(step.source, as_version=4).cells[1].source, namespace)
+        assert RunConfig.from_namespace(namespace | step.parameters) == step.config
+        assert len(step.parameters) <= 6 + len(overrides)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +145,18 @@ def test_an_executed_copy_is_refused(eight, capsys):
     assert main(["reproduce", "--notebooks", str(eight)]) == 2
     assert "03_part.ipynb holds outputs" in capsys.readouterr().err
     assert main(["reproduce", "--notebooks", str(eight), "--only", "04", "--list"]) == 0
+
+
+def test_a_section_to_fold_needs_a_heading(folder):
+    path = write_notebook(folder, "02_folds", "1")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].metadata["tags"] = ["fold"]
+    nbformat.write(notebook, path)
+    reproduce.check_sources([path])
+    notebook.cells[2].source = "no heading"
+    nbformat.write(notebook, path)
+    with pytest.raises(ValueError, match=r"02_folds\.ipynb: 'no heading' is tagged fold"):
+        reproduce.check_sources([path])
 
 
 def test_list_shows_titles(eight, capsys):
@@ -194,6 +228,111 @@ def test_copies_keep_only_the_last_state_of_a_progress_bar():
     assert Scrubber({}).notebook(notebook).cells[0].outputs[0].text == "100 %\nkept\r\n"
 
 
+def encoded(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, "png")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_pictures_shrink_and_look_the_same():
+    plot = Image.new("RGBA", (300, 200), "white")
+    plot.paste((30, 90, 160, 255), (50, 50, 90, 90))
+    noise = Image.effect_noise((300, 200), 80).convert("RGBA")
+    outputs = [new_output("display_data", {"image/png": encoded(picture)}) for picture in (plot, noise)]
+    shrink_pictures(notebook := new_notebook(cells=[new_code_cell("1", outputs=[*outputs, new_output("stream")])]))
+    assert [[*output.data] for output in notebook.cells[0].outputs[:2]] == [["image/png"], ["image/jpeg"]]
+    small = Image.open(io.BytesIO(base64.b64decode(notebook.cells[0].outputs[0].data["image/png"])))
+    assert (small.mode, small.convert("RGBA").tobytes()) == ("P", plot.tobytes())
+    assert len(notebook.cells[0].outputs[1].data["image/jpeg"]) < len(encoded(noise)) / 2
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+TABLE = """<style scoped>.dataframe {}</style><table border="1" class="dataframe">
+<thead><tr><th></th><th>Method</th><th>Top-1</th><th>Gap</th><th>Head</th></tr></thead><tbody>
+<tr><th>0</th><td>CLIP</td><td>9.6 [5.7, 14.1]</td><td>-0.5</td><td>8 places learned</td></tr>
+<tr><th>1</th><td>ours</td><td>17.2 ± 3.6 (n=3)</td><td>+5.2</td><td>a head of more than thirty characters</td></tr>
+<tr><th>2</th><td>X-CLIP</td><td>not run</td><td></td><td></td></tr></tbody></table>"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> BeautifulSoup:
+    """A page of sections, two of them folded, with a print, a picture and a table."""
+    outputs = [
+        new_output("stream", text="printed <once>"),
+        new_output("display_data", {"image/png": encoded(Image.new("RGB", (4, 4)))}),
+        new_output("execute_result", {"text/html": TABLE, "text/plain": "table"}),
+    ]
+    cells = [new_markdown_cell("# 02 A & B"), new_code_cell("secret = 1", outputs=outputs)]
+    for source, fold in (
+        ("## First\nwhy", False),
+        ("## Details\ntext", True),
+        ("### Inner", False),
+        ("### Inner\nmore", True),
+        ("## Last", False),
+    ):
+        cells += [new_markdown_cell(source, metadata={"tags": ["fold"]} if fold else {}), new_code_cell("x")]
+    folder = tmp_path_factory.mktemp("page")
+    text = write_page(new_notebook(cells=cells), folder / "02.html", folder).read_text(encoding="utf-8")
+    assert fetched(text) == []
+    assert text.count("data:image/png;base64") == 1
+    assert len(text) < 20_000
+    return BeautifulSoup(text, "html.parser")
+
+
+def test_a_page_hides_code_behind_one_button_and_shows_the_rest(page):
+    assert [button.text for button in page("button")] == ["show code"]
+    style, script = page.find("style").text, page.find("script").text
+    assert ".input { display: none;" in style
+    assert ".code .input { display: block; }" in style
+    assert 'classList.toggle("code")' in script
+    assert "Storage" not in script
+    assert page.title.text == "02 A & B"
+    assert not page.find(string=re.compile("printed <once>")).find_parent(class_="input")
+    assert page.find(string="secret").find_parent(class_="input")
+
+
+def test_a_page_lists_its_headings(page):
+    links = [(link.parent["class"], link.text, link["href"]) for link in page.select("nav a")]
+    assert links == [
+        (["h2"], "First", "#first"),
+        (["h2"], "Details", "#details"),
+        (["h3"], "Inner", "#inner"),
+        (["h3"], "Inner", "#inner-2"),
+        (["h2"], "Last", "#last"),
+    ]
+    assert [page.select_one(href).text for *_, href in links] == [text for _, text, _ in links]
+
+
+def test_sections_fold_until_the_next_heading_of_their_level(page):
+    outer, inner = page("details")
+    assert outer.summary.h2.text == "Details"
+    assert inner.summary.h3["id"] == "inner-2"
+    assert outer in inner.parents
+    assert [heading["id"] for heading in outer(["h2", "h3"])] == ["details", "inner", "inner-2"]
+    assert len(outer.select(".code_cell")) == 3
+    assert "open" not in outer.attrs
+    assert page.find(id="last").find_parent("details") is None
+
+
+def test_tables_align_numbers_right_and_lose_row_numbers(page):
+    table = page.find("table")
+    assert [(head.text, head.get("class")) for head in table.thead("th")] == [
+        ("Method", None),
+        ("Top-1", ["number"]),
+        ("Gap", ["number"]),
+        ("Head", None),
+    ]
+    assert all([*cell["class"]] == ["number", "short"] for row in table.tbody("tr") for cell in row("td")[1:3])
+    assert [row("td")[3].get("class") for row in table.tbody("tr")] == [["short"], None, ["short"]]
+    assert not table.tbody("th")
+    assert not page.find_all("style", scoped=True)
+    assert "overflow-x: auto" in page.find("style").text.partition(".output_area")[2].partition("}")[0]
+
+
+# --- whole batches --------------------------------------------------------------------------------
+
+
 @pytest.mark.slow
 def test_a_batch_end_to_end(folder, capsys, monkeypatch, tmp_path):
     """Other kernels and backends of the machine do not matter; copies and pages hold no secret, no path."""
@@ -210,20 +349,23 @@ def test_a_batch_end_to_end(folder, capsys, monkeypatch, tmp_path):
     )
     write_notebook(folder, "02_each", "print('seed', seed, 'lr', lr)")
     source = (folder / "02_each.ipynb").read_bytes()
-    assert main(["reproduce", "--notebooks", str(folder), "--seeds", "3", "4", "-p", "lr", "1e-4"]) == 0
+    assert main(["reproduce", "--notebooks", str(folder), "--seeds", "0", "4", "-p", "lr", "1e-4"]) == 0
 
     copies = tmp_path / "results" / "miniature" / "notebooks"
     found = sorted(str(path.relative_to(copies)) for path in copies.rglob("*") if path.is_file())
-    each = [f"seed{seed}/02_each.{ending}" for seed in (3, 4) for ending in ("html", "ipynb")]
-    assert found == ["01_first.html", "01_first.ipynb", *each]
-    assert "seed 3 lr 0.0001" in printed(copies / "seed3" / "02_each.ipynb")
-    assert "seed 4 lr 0.0001" in printed(copies / "seed4" / "02_each.ipynb")
+    assert found == [f"{name}.{ending}" for name in ("01_first", "02_each") for ending in ("html", "ipynb")]
+    copy = nbformat.read(copies / "02_each.ipynb", as_version=4)
+    assert printed(copies / "02_each.ipynb") == "seed 0 lr 0.0001\n"
+    assert copy.metadata.papermill.parameters == {"profile": "miniature", "seed": 0, "lr": 0.0001}
+    assert len(copy.cells[2].source.splitlines()) == 4  # a comment, then these three
     assert (folder / "02_each.ipynb").read_bytes() == source
 
     short = Scrubber({}).text(sys.executable)
     assert printed(copies / "01_first.ipynb").startswith(f"{short} ***")
     assert "data:image/png;base64" in (copies / "01_first.html").read_text()
     log = capsys.readouterr().out
+    assert "    | seed 4 lr 0.0001" in log
+    assert "seed(s) 4, not the profile's own: records are kept, copies are not" in log
     for text in [log, *(path.read_text() for path in copies.rglob("*.*"))]:
         assert SECRET not in text
         assert json.dumps(SECRET)[1:-1] not in text
