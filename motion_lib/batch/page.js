@@ -13,5 +13,5 @@ function follow() {
   document.querySelector(":target")?.scrollIntoView();
 }
 addEventListener("hashchange", follow);
-follow();
+addEventListener("load", follow);
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(open));
