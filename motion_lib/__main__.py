@@ -96,7 +96,8 @@ def _ask_reproduce(parser: argparse.ArgumentParser) -> None:
     some = parser.add_mutually_exclusive_group()
     some.add_argument("--from", dest="start", metavar="NN", help="first notebook to run, e.g. 03")
     some.add_argument("--only", nargs="+", metavar="NN", help="run these notebooks alone")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="default: the profile's, whose copies alone are kept")
+    seeds = "default: the profile's; others leave no copies"
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help=seeds)
     _ask_parameters(parser)
     parser.add_argument("--list", action="store_true", help="show the notebooks and stop")
     parser.add_argument("--notebooks", type=Path, help=argparse.SUPPRESS)
