@@ -33,7 +33,7 @@ class History:
     run_dir: Path
     inputs: str = ""  # hash of the texts and the video list
     rows: list[dict] = field(default_factory=list)  # epoch, lr, train_loss, train_acc1, clips, wall_time_sec
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)  # {video_id: reason}
 
     def checkpoint(self, epoch: int) -> Path:
         """Weights after `epoch` epochs, 1 to the number trained."""
@@ -53,7 +53,8 @@ class History:
 def read_history(run_dir: Path, recipe: Recipe, inputs: str) -> History:
     """The history of a run; an empty folder is a run that has not begun.
 
-    Raises: ValueError if the folder holds a run of another recipe, other texts or other videos, or a broken file.
+    Raises:
+        ValueError: if the folder holds a run of another recipe, other texts or other videos, or a broken file.
     """
     history, path = History(run_dir, inputs), run_dir / "history.json"
     if not path.is_file():
@@ -70,25 +71,19 @@ def read_history(run_dir: Path, recipe: Recipe, inputs: str) -> History:
     return history
 
 
-def is_finished(run_dir: Path, epochs: int) -> bool:
-    """Whether the run in this folder has nothing left to do."""
-    try:
-        rows = json.loads((run_dir / "history.json").read_text(encoding="utf-8"))["rows"]
-    except FileNotFoundError:
-        return False
-    return len(rows) == epochs and not _states(run_dir)
-
-
 def finished_history(run_dir: Path, epochs: int) -> History | None:
     """The history of a finished run, read from its folder alone; None if the run is not finished."""
-    if not is_finished(run_dir, epochs):
+    try:
+        saved = json.loads((run_dir / "history.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
         return None
-    saved = json.loads((run_dir / "history.json").read_text(encoding="utf-8"))
+    if len(saved["rows"]) != epochs or _states(run_dir):
+        return None
     return History(run_dir, saved["inputs"], saved["rows"], saved["failed"])
 
 
 def load_finished(history: History, model: PrototypeClassifier) -> None:
-    """Put the weights after the last epoch into `model`. Raises: as `read_checkpoint`."""
+    """Put the weights after the last epoch into `model`."""
     weights = read_checkpoint(history.last_checkpoint, model.device)["model"]
     model.load_trained_state(weights, str(history.last_checkpoint))
 
@@ -145,7 +140,8 @@ def _remove(state: Path) -> None:
 def sole_writer(run_dir: Path) -> Iterator[None]:
     """Hold the folder for this process, and clear away what a killed one left half written.
 
-    Raises: RuntimeError if another process is training there.
+    Raises:
+        RuntimeError: if another process is training there.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     lock = run_dir / ".lock"
@@ -156,8 +152,8 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise RuntimeError(f"another process is training in {run_dir}: wait for it, or stop it.") from error
         for pattern in (".resume-*", ".epoch_*", ".history.json*", ".metrics.jsonl*"):
-            for litter in run_dir.glob(pattern):
-                litter.unlink(missing_ok=True)
+            for half_written in run_dir.glob(pattern):
+                half_written.unlink(missing_ok=True)
         for state in run_dir.glob("resume-*.pt"):
             if not state.with_suffix(".json").exists():
                 state.unlink()

@@ -36,8 +36,12 @@ def launch(cfg: RunConfig, key: str, run_dir: Path, say: Callable[[str], None] =
 
     Several machines: start the printed command on each of them with torchrun's --nnodes and --rdzv-endpoint.
     An interruption (Ctrl-C, the notebook's stop button) ends the group; the run goes on from its last state.
-    Args: say: takes each line of the group's log.
-    Raises: RuntimeError with the end of the log if it fails.
+
+    Args:
+        say: takes each line of the group's log.
+
+    Raises:
+        RuntimeError: with the end of the log, if it fails.
     """
     config = write_config(cfg, run_dir)
     command = [

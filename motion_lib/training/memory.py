@@ -12,10 +12,10 @@ LARGEST_TRIED = 4096  # clips
 
 @contextmanager
 def explained_out_of_memory(clips: int) -> Iterator[None]:
-    """Turn an out-of-memory error of a pass of `clips` clips into a RuntimeError that says what to try."""
+    """Turn an out-of-memory error of a pass of so many clips into a RuntimeError that says what to try."""
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         smaller = f"at_once={clips // 2} (batch_size and the numbers stay)" if clips > 1 else "fewer frames"
@@ -34,7 +34,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def largest_at_once(fits: Callable[[int], bool], limit: int = LARGEST_TRIED) -> int:
     """The largest number of clips, 0 to `limit`, for which `fits`; it is asked about 2 log2(answer) times.
 
-    Args: fits: true up to some number and false above it.
+    Args:
+        fits: true up to some number and false above it.
     """
     low, high = 0, 1
     while high <= limit and fits(high):
@@ -49,7 +50,9 @@ def largest_at_once(fits: Callable[[int], bool], limit: int = LARGEST_TRIED) -> 
 def dry_run(classifier: nn.Module, clips: int, precision: torch.dtype = torch.float32) -> bool:
     """Whether one forward and backward pass of this many clips fits the device; gradients stay allocated.
 
-    Args: classifier: `ClassifierWithTexts`, on the device.   precision: bfloat16 for the recipe's "bf16".
+    Args:
+        classifier: `ClassifierWithTexts`, on the device.
+        precision: bfloat16 for the recipe's "bf16".
     """
     model = classifier.model
     device, preprocess = model.device, model.preprocess
@@ -59,7 +62,7 @@ def dry_run(classifier: nn.Module, clips: int, precision: torch.dtype = torch.fl
         with torch.autocast(device.type, torch.bfloat16, enabled=precision is torch.bfloat16):
             logits = classifier(frames)
         F.cross_entropy(logits, torch.zeros(clips, dtype=torch.int64, device=device)).backward()
-    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         return False
@@ -72,8 +75,11 @@ def dry_run(classifier: nn.Module, clips: int, precision: torch.dtype = torch.fl
 def largest_in_training(classifier: nn.Module, optimizer: torch.optim.Optimizer, precision: torch.dtype) -> int:
     """Clips that fit the device at once in training, by trying; several devices need one more copy of the gradients.
 
-    Args: classifier, precision: as `dry_run`.   optimizer: of its weights, with a learning rate of zero.
-    Raises: ValueError without a GPU.
+    Args:
+        optimizer: of the classifier's weights, with a learning rate of zero.
+
+    Raises:
+        ValueError: without a GPU.
     """
     if classifier.model.device.type != "cuda":
         raise ValueError("--largest needs a GPU: a CPU would swap instead of saying that memory does not suffice.")

@@ -16,8 +16,11 @@ class Progress:
     """Reports the steps and epochs of one run, from the place where it goes on.
 
     Args:
-        run_dir: `metrics.jsonl` and `tensorboard/` are kept there.   tensorboard: also write event files.
-        steps: of one epoch.   epochs: of the whole run.   done: (epochs, steps of the next) done before.
+        run_dir: `metrics.jsonl` and `tensorboard/` are kept there.
+        steps: of one epoch.
+        epochs: of the whole run.
+        done: (epochs, steps of the next) done before.
+        tensorboard: also write event files.
         quiet: this process reports nothing (another one of the same run does).
     """
 
@@ -97,7 +100,7 @@ class Progress:
 
 
 def _event_writer(folder: Path, start: int):
-    """TensorBoard's writer; what was written of later steps is taken back. Raises: RuntimeError without tensorboard."""
+    """TensorBoard's writer; what was written of later steps is taken back."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What decides the numbers of a training: the recipe, its learning rate at every moment."""
+"""What decides the numbers of a training, its recipe and learning rate, and what does not: how it is executed."""
 
 import math
 from dataclasses import dataclass
@@ -46,12 +46,36 @@ class Recipe:
 
 
 def learning_rate(recipe: Recipe, epoch: float) -> float:
-    """Base learning rate at a fractional epoch: linear warm-up from 0, then half a cosine to 0.
-
-    Source: Text4Vis d61b34d.
-    """
+    """Base learning rate at a fractional epoch: linear warm-up from 0, then half a cosine to 0 (Text4Vis d61b34d)."""
     if epoch < recipe.warmup_epochs:
         return recipe.lr * epoch / recipe.warmup_epochs
     span = recipe.epochs - recipe.warmup_epochs
     progress = min((epoch - recipe.warmup_epochs) / span, 1.0) if span else 1.0
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a training runs, which changes no number beyond rounding.
+
+    Attributes:
+        num_workers: loader processes of each device; 0 loads in the training process.
+        at_once: clips that go through the model together on one device; None: its whole share of a batch.
+            Gradients of the pieces are summed, so the batch stays the recipe's. (BatchNorm, which only CLIP's
+            ResNets have, sees the pieces.)
+        checkpoint_minutes: at most this much work is lost to an interruption; each epoch is kept besides.
+        recompute: activation checkpointing.
+        compiled: torch.compile the model; the first step then takes minutes.
+        tensorboard: write event files beside `metrics.jsonl`.
+    """
+
+    num_workers: int = 0
+    at_once: int | None = None
+    checkpoint_minutes: float = 10.0
+    recompute: bool = False
+    compiled: bool = False
+    tensorboard: bool = False
+
+    def __post_init__(self):
+        if self.at_once is not None and self.at_once < 1:
+            raise ValueError(f"at_once {self.at_once}: expected at least 1 clip, or None for all.")

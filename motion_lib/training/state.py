@@ -7,13 +7,34 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
+from motion_lib.data.clips import Clips
 from motion_lib.models.prototype import PrototypeClassifier
-from motion_lib.training import checkpoints as run_files
+from motion_lib.training import checkpoints
 from motion_lib.training.checkpoints import History
 from motion_lib.training.progress import Progress
-from motion_lib.training.recipe import Recipe
+from motion_lib.training.recipe import Execution, Recipe, learning_rate
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a training holds from its first step to its last."""
+
+    fabric: Fabric
+    model: PrototypeClassifier
+    classifier: nn.Module  # the model with its texts, compiled and wrapped for several devices
+    optimizer: torch.optim.Optimizer
+    clips: Clips
+    recipe: Recipe
+    execution: Execution
+    history: History
+    hosts: dist.ProcessGroup | None  # of the processes without their GPUs, which then never wait; None for one
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return math.ceil(len(self.clips) / self.recipe.batch_size)
 
 
 @dataclass
@@ -29,7 +50,7 @@ class Step:
     sums: Tensor
 
     def read(self) -> tuple[float, float]:
-        """Sum of losses and right clips of this device. Raises: ValueError if the loss is not finite."""
+        """Sum of losses and right clips of this device."""
         loss, right = self.sums.tolist()
         if not math.isfinite(loss):
             raise ValueError(f"the loss is not finite in {self.place()}. Lower lr or logit_scale.")
@@ -71,7 +92,11 @@ class State:
         self._pending = step
 
     def settle(self, progress: Progress) -> None:
-        """Read the numbers of the step that is still out. Raises: ValueError if its loss is not finite."""
+        """Read and report the numbers of the step that is still out.
+
+        Raises:
+            ValueError: if its loss is not finite.
+        """
         step, self._pending = self._pending, None
         if step is None:
             return
@@ -82,9 +107,12 @@ class State:
         progress.step(step.epoch, step.step, loss / max(mine, 1), step.rate, step.count, step.waited)
 
     def require_finite(self, model: PrototypeClassifier) -> None:
-        """Raise ValueError, naming the last batch, if a weight is not finite: no file may hold such weights.
+        """Refuse weights that are not finite: no file may hold them.
 
         A finite loss can have a gradient that is none, and after the last step no loss would tell.
+
+        Raises:
+            ValueError: naming the last batch.
         """
         tensors = model.trained_state().items()
         broken = [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.isfinite().all()]
@@ -95,7 +123,7 @@ class State:
             )
 
     def restart_clock(self) -> None:
-        """Leave out what was done since the epoch began."""
+        """Count the epoch's seconds from now, those before an interruption aside."""
         self._started = time.perf_counter()
 
     def next_epoch(self) -> None:
@@ -104,73 +132,60 @@ class State:
         self._earlier, self._started = 0.0, time.perf_counter()
 
 
-def all_totals(fabric: Fabric, state: State) -> list[float]:
-    """Losses, right clips and clips of all devices."""
-    if fabric.world_size == 1:
-        return list(state.totals)
-    mine = torch.tensor(state.totals[:2], dtype=torch.float64, device=fabric.device)
-    return [*fabric.all_reduce(mine, reduce_op="sum").tolist(), state.totals[2]]
+def end_epoch(run: Run, state: State) -> None:
+    """Add the epoch's row; write its weights, then the state to go on with, then the history.
 
-
-def end_epoch(
-    fabric: Fabric,
-    model: PrototypeClassifier,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    history: History,
-    state: State,
-    rate: float,
-) -> None:
-    """Add the epoch's row; write its weights, then the state to go on with, then the history."""
-    losses, right, clips = all_totals(fabric, state)
-    if fabric.world_size > 1:
-        everywhere: list[dict[str, str]] = [{}] * fabric.world_size
-        dist.all_gather_object(everywhere, history.failed)
-        for failed in everywhere:
-            history.failed.update(failed)
-    row = {"epoch": state.epoch + 1, "lr": rate, "train_loss": losses / clips, "train_acc1": right / clips}
-    history.rows.append({**row, "clips": int(clips), "wall_time_sec": round(state.wall_time, 2)})
+    Raises:
+        ValueError: if no video could be read, or a weight is not finite.
+    """
+    fabric, history, clips = run.fabric, run.history, run.clips
+    losses, right, count = _all_totals(fabric, state)
+    if not count:
+        raise ValueError(f"{clips.dataset.name}: not one of its {len(clips)} videos could be read.")
+    for failed in _gathered(fabric, history.failed):
+        history.failed.update(failed)
+    rate = learning_rate(run.recipe, state.epoch + (run.steps - 1) / run.steps)
+    row = {"epoch": state.epoch + 1, "lr": rate, "train_loss": losses / count, "train_acc1": right / count}
+    history.rows.append({**row, "clips": int(count), "wall_time_sec": round(state.wall_time, 2)})
     state.next_epoch()
-    state.require_finite(model)
+    state.require_finite(run.model)
     if fabric.is_global_zero:
-        run_files.save_epoch(history, model)
-    save(fabric, model, optimizer, history, state)
+        checkpoints.save_epoch(history, run.model)
+    save(run, state)
     if fabric.is_global_zero:
-        history.write(recipe)
+        history.write(run.recipe)
 
 
-def save(
-    fabric: Fabric,
-    model: PrototypeClassifier,
-    optimizer: torch.optim.Optimizer,
-    history: History,
-    state: State,
-) -> None:
+def save(run: Run, state: State) -> None:
     """Write everything that the run needs to go on from here."""
-    totals, generators = all_totals(fabric, state), random_states(fabric)
-    if fabric.is_global_zero:
+    totals, generators = _all_totals(run.fabric, state), _random_states(run.fabric)
+    if run.fabric.is_global_zero:
         saved = {
             "epoch": state.epoch,
             "step": state.step,
             "totals": totals,
             "wall_time_sec": state.wall_time,
-            "model": model.trained_state(),
-            "optimizer": optimizer.state_dict(),
+            "model": run.model.trained_state(),
+            "optimizer": run.optimizer.state_dict(),
             "random": generators,
-            "rows": history.rows,
-            "failed": history.failed,
+            "rows": run.history.rows,
+            "failed": run.history.failed,
         }
-        run_files.save_state(history.run_dir, saved)
+        checkpoints.save_state(run.history.run_dir, saved)
     state.saved()
 
 
 def resume(fabric: Fabric, model: PrototypeClassifier, optimizer: torch.optim.Optimizer, history: History) -> State:
-    """Put model, optimizer, history and generators where the newest state is; without one, at the beginning."""
+    """Put model, optimizer, history and generators where the newest state is; without one, at the beginning.
+
+    Raises:
+        RuntimeError: if the machines see different folders.
+    """
     # The first device clears away damaged states before the others look.
-    saved = run_files.read_state(history.run_dir, fabric.device) if fabric.is_global_zero else None
+    saved = checkpoints.read_state(history.run_dir, fabric.device) if fabric.is_global_zero else None
     fabric.barrier()
     if not fabric.is_global_zero:
-        saved = run_files.read_state(history.run_dir, fabric.device)
+        saved = checkpoints.read_state(history.run_dir, fabric.device)
     place = (saved["epoch"], saved["step"]) if saved else (0, 0)
     if fabric.world_size > 1 and fabric.broadcast(place) != place:
         raise RuntimeError(f"{history.run_dir} is not the same folder on all machines: put it on a shared disk.")
@@ -180,24 +195,37 @@ def resume(fabric: Fabric, model: PrototypeClassifier, optimizer: torch.optim.Op
     model.load_trained_state(saved["model"], f"the state in {history.run_dir}")
     optimizer.load_state_dict(saved["optimizer"])
     history.rows, history.failed = saved["rows"], saved["failed"]
-    set_random_states(fabric, saved["random"])
+    _set_random_states(fabric, saved["random"])
     totals = saved["totals"] if fabric.is_global_zero else [0.0, 0.0, saved["totals"][2]]
     return State(saved["epoch"], saved["step"], tuple(totals), saved["wall_time_sec"])
 
 
-def random_states(fabric: Fabric) -> list[dict[str, Tensor]]:
-    """States of torch's generators, one entry a device."""
-    mine = {"cpu": torch.get_rng_state()}
-    if fabric.device.type == "cuda":
-        mine["cuda"] = torch.cuda.get_rng_state(fabric.device)
+def _all_totals(fabric: Fabric, state: State) -> list[float]:
+    """Losses, right clips and clips of all devices."""
+    if fabric.world_size == 1:
+        return list(state.totals)
+    mine = torch.tensor(state.totals[:2], dtype=torch.float64, device=fabric.device)
+    return [*fabric.all_reduce(mine, reduce_op="sum").tolist(), state.totals[2]]
+
+
+def _gathered(fabric: Fabric, mine: dict) -> list[dict]:
+    """What each device has, in the order of their ranks."""
     if fabric.world_size == 1:
         return [mine]
-    everywhere: list[dict[str, Tensor]] = [{}] * fabric.world_size
+    everywhere: list[dict] = [{}] * fabric.world_size
     dist.all_gather_object(everywhere, mine)
     return everywhere
 
 
-def set_random_states(fabric: Fabric, saved: list[dict[str, Tensor]]) -> None:
+def _random_states(fabric: Fabric) -> list[dict[str, Tensor]]:
+    """States of torch's generators, one entry a device."""
+    mine = {"cpu": torch.get_rng_state()}
+    if fabric.device.type == "cuda":
+        mine["cuda"] = torch.cuda.get_rng_state(fabric.device)
+    return _gathered(fabric, mine)
+
+
+def _set_random_states(fabric: Fabric, saved: list[dict[str, Tensor]]) -> None:
     """Restore what this device had; a run that goes on with more devices leaves the new ones as they are."""
     if fabric.global_rank >= len(saved):
         return

@@ -15,14 +15,12 @@ from motion_lib.storage import read_lines
 from motion_lib.training import (
     Execution,
     Recipe,
+    checkpoints,
     fine_tune,
     learning_rate,
     loop,
     memory,
     parameter_groups,
-)
-from motion_lib.training import (
-    checkpoints as run_files,
 )
 
 # Tiny models learn with far larger steps than CLIP; all else is the paper's recipe.
@@ -231,7 +229,7 @@ def test_run_killed_at_the_end_of_an_epoch_goes_on(tmp_path, straight, monkeypat
     with pytest.raises(Interruption):
         train(tmp_path, after_epoch=interrupt_after(1))
     with monkeypatch.context() as patch:
-        patch.setattr(run_files, moment, lambda *arguments: (_ for _ in ()).throw(Interruption))
+        patch.setattr(checkpoints, moment, lambda *arguments: (_ for _ in ()).throw(Interruption))
         with pytest.raises(Interruption):
             train(tmp_path)
     assert_equals_straight_run(straight, *train(tmp_path))
@@ -242,7 +240,7 @@ ALWAYS = Execution(checkpoint_minutes=0)  # a state after every step
 
 def interrupt_at_state(monkeypatch, number):
     """Stop right after this many states were written, in the middle of an epoch."""
-    written, save = [], run_files.save_state
+    written, save = [], checkpoints.save_state
 
     def saved(run_dir, state):
         save(run_dir, state)
@@ -250,7 +248,7 @@ def interrupt_at_state(monkeypatch, number):
         if len(written) == number:
             raise Interruption
 
-    monkeypatch.setattr(run_files, "save_state", saved)
+    monkeypatch.setattr(checkpoints, "save_state", saved)
     return written
 
 
@@ -262,15 +260,15 @@ def test_run_goes_on_in_the_middle_of_an_epoch(tmp_path, straight, monkeypatch, 
             train(tmp_path, execution=ALWAYS)
     assert steps[-1] == 1  # of two steps an epoch
     trained = []
-    fetch = loop._take
-    monkeypatch.setattr(loop, "_take", lambda loaded, count: trained.append(count) or fetch(loaded, count))
+    accumulate = loop.accumulate
+    monkeypatch.setattr(loop, "accumulate", lambda *step: trained.append(1) or accumulate(*step))
     assert_equals_straight_run(straight, *train(tmp_path))
     assert len(trained) == 2 * QUICK.epochs - number  # steps that were done are not done again
 
 
 @pytest.mark.parametrize("epoch", [1, 4])
 def test_run_cut_off_between_state_and_history_loses_nothing(tmp_path, straight, monkeypatch, epoch):
-    write = run_files.History.write
+    write = checkpoints.History.write
 
     def cut_off(history, recipe):
         if len(history.rows) == epoch:
@@ -278,14 +276,14 @@ def test_run_cut_off_between_state_and_history_loses_nothing(tmp_path, straight,
         write(history, recipe)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_files.History, "write", cut_off)
+        patch.setattr(checkpoints.History, "write", cut_off)
         with pytest.raises(Interruption):
             train(tmp_path)
     assert_equals_straight_run(straight, *train(tmp_path))
-    taken = []
-    monkeypatch.setattr(loop, "_take", lambda *_: taken.append(1))
+    trained = []
+    monkeypatch.setattr(loop, "accumulate", lambda *_: trained.append(1))
     assert_equals_straight_run(straight, *train(tmp_path))  # is read
-    assert taken == []
+    assert trained == []
 
 
 @pytest.mark.parametrize("epoch", [1, 4])
@@ -368,7 +366,7 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path, straight):
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
-    with run_files.sole_writer(tmp_path), pytest.raises(RuntimeError, match="another process is training in"):
+    with checkpoints.sole_writer(tmp_path), pytest.raises(RuntimeError, match="another process is training in"):
         train(tmp_path)
 
 

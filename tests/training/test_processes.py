@@ -143,7 +143,7 @@ def test_a_notebook_starts_the_group_and_shows_its_log(smoke, tmp_path, monkeypa
     cfg = RunConfig.load("miniature", **SMOKE | {"devices": 2, "epochs": 1, "validate": [], "device": "cpu"})
     history = Experiment(cfg).train("names")
     shown = capsys.readouterr().out
-    assert "torchrun --nproc-per-node 2 -m motion_lib.training --config config.yaml names" in shown
+    assert "torchrun --nproc-per-node 2 -m motion_lib train names --config config.yaml" in shown
     assert "epoch 1: loss" in shown
     assert history.last_checkpoint.is_file()
     assert history.rows[0]["clips"] == len(smoke.data.dataset("miniature-source", "train"))
