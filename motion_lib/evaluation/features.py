@@ -1,4 +1,4 @@
-"""Video features kept on disk as float16: the same weights see the same videos once, however often they are scored.
+"""Video features: every video is encoded once per model, however often it is scored, and kept on disk as float16.
 
 What was just encoded is rounded too, so that a number does not depend on whether the features were there.
 """
@@ -25,8 +25,10 @@ class VideoFeatures:
     """Features of every readable video of a data set.
 
     Attributes:
-        features: (N, ...) as the model gives them, on the CPU.   dataset: the N videos, in that order.
-        failed: {video_id: reason}.   wall_time_sec: of decoding and encoding.
+        features: (N, ...) as the model gives them, on the CPU.
+        dataset: the N videos, in that order.
+        failed: {video_id: reason} of the others.
+        wall_time_sec: of decoding and encoding; kept with the features, and so a measure of the model.
     """
 
     features: Tensor
@@ -35,9 +37,13 @@ class VideoFeatures:
     wall_time_sec: float
 
     def of(self, part: VideoDataset) -> "VideoFeatures":
-        """The features of the videos of `part`, a subset of the same data set, in the order that they have here.
+        """The features of some of the videos, in the order that they have here; the time is that of all.
 
-        The time is that of all.   Raises: ValueError if `part` has videos that were not encoded.
+        Args:
+            part: a subset of the same data set.
+
+        Raises:
+            ValueError: if `part` has videos that were not encoded.
         """
         wanted = {item.video_id for item in part.items}
         kept = [i for i, item in enumerate(self.dataset.items) if item.video_id in wanted]
@@ -59,41 +65,31 @@ def encode_videos(
     num_workers: int = 0,
     device: str | torch.device | None = None,
 ) -> VideoFeatures:
-    """Decode and encode every video once.
+    """Decode and encode every video once; unreadable ones are left out, counted and named in `failed`.
 
-    `device` None is the model's own, the CPU for a model that names none.
-    Unreadable videos are left out, counted and named in `failed`.
-    Raises: ValueError if no video can be read.
+    Args:
+        device: None is the model's own, the CPU for a model that names none.
+
+    Raises:
+        ValueError: if no video can be read.
     """
     clips = clips_for(dataset, model.preprocess)
-    device = device or getattr(model, "device", "cpu")
-    start, features, kept, failed = time.perf_counter(), [], [], dict(clips.failed)
+    device, dataset = device or getattr(model, "device", "cpu"), clips.dataset
+    start, features, readable, failed = time.perf_counter(), [], [], dict(clips.failed)
     batches = evaluation_batches(clips, batch_size, num_workers)
     with torch.inference_mode():
-        for batch in tqdm(
-            batches,
-            desc=f"encoding {clips.dataset.name} ({clips.dataset.subset})",
-            unit="batch",
-            mininterval=2,
-        ):
+        for batch in tqdm(batches, f"encoding {dataset.name} ({dataset.subset})", unit="batch", mininterval=2):
             failed.update(batch.failed)
             if len(batch):
                 encoded = model.encode_video(normalise(batch.frames.to(device), model.preprocess))
                 features.append(encoded.cpu())  # X-CLIP's, all patches of all videos, would fill a GPU
-                kept += batch.indices.tolist()
-    if not kept:
+                readable += batch.indices.tolist()
+    if not readable:
         raise ValueError(
-            f"{clips.dataset.name}: none of its {len(clips)} videos could be read, e.g. {next(iter(failed.items()))}."
+            f"{dataset.name}: none of its {len(clips)} videos could be read, e.g. {next(iter(failed.items()))}."
         )
-    read = VideoDataset(
-        clips.dataset.name,
-        clips.dataset.class_names,
-        tuple(clips.dataset.items[i] for i in kept),
-        clips.dataset.split,
-        clips.dataset.subset,
-        clips.dataset.missing,
-    )
-    return VideoFeatures(torch.cat(features), read, failed, time.perf_counter() - start)
+    encoded_videos = replace(dataset, items=tuple(dataset.items[i] for i in readable))
+    return VideoFeatures(torch.cat(features), encoded_videos, failed, time.perf_counter() - start)
 
 
 def features_kept(path: Path, dataset: VideoDataset, encode: Callable[[], VideoFeatures]) -> VideoFeatures:
@@ -101,35 +97,27 @@ def features_kept(path: Path, dataset: VideoDataset, encode: Callable[[], VideoF
 
     Args:
         path: named by everything that decides the features: weights, preprocessing, videos, code.
-        dataset: the videos asked for.   encode: called if nothing is kept, or what is there cannot be read.
-    The time that encoding took is kept with the features, and so stays a measure of the model.
+        dataset: the videos asked for.
+        encode: called if nothing is kept, or what is there cannot be read.
+
+    Raises:
+        ValueError: if float16 does not hold the features.
     """
-    kept = _read(path)
-    if kept is None:
-        found = _rounded(encode())
-        ids = [item.video_id for item in found.dataset.items]
-        with atomic_path(path) as temporary:
-            saved = {
-                "features": found.features.half().cpu(),
-                "ids": ids,
-                "failed": found.failed,
-                "sec": found.wall_time_sec,
-            }
-            torch.save(saved, temporary)
-        return found
-    items = {item.video_id: item for item in dataset.items}
-    readable = replace(dataset, items=tuple(items[video_id] for video_id in kept["ids"]))
-    return VideoFeatures(kept["features"].float(), readable, kept["failed"], kept["sec"])
-
-
-def _rounded(videos: VideoFeatures) -> VideoFeatures:
-    rounded = videos.features.half().float()
-    if not torch.isfinite(rounded).all():
+    if (kept := _read(path)) is not None:
+        items = {item.video_id: item for item in dataset.items}
+        readable = replace(dataset, items=tuple(items[video_id] for video_id in kept["ids"]))
+        return VideoFeatures(kept["features"].float(), readable, kept["failed"], kept["sec"])
+    videos = encode()
+    half = videos.features.half()
+    if not torch.isfinite(half).all():
         raise ValueError(
             f"{videos.dataset.name}: the features have values above {torch.finfo(torch.float16).max:g} or none at all, "
             "which float16 does not hold; let the model's encode_video scale them."
         )
-    return replace(videos, features=rounded)
+    ids = [item.video_id for item in videos.dataset.items]
+    with atomic_path(path) as temporary:
+        torch.save({"features": half, "ids": ids, "failed": videos.failed, "sec": videos.wall_time_sec}, temporary)
+    return replace(videos, features=half.float())
 
 
 def _read(path: Path) -> dict | None:

@@ -1,7 +1,8 @@
-"""Exact intervals, paired tests, corrections and checks of reported numbers; `bootstrap` resamples.
+"""How sure a number is: exact intervals and tests first, then resampling.
 
-Accuracies are fractions in [0, 1], float64, unless a name says percent. `correct` is a vector over N clips,
-True where the right description was retrieved.
+Accuracies are fractions in [0, 1], float64, unless a name says percent. `correct` is a vector over N clips, True where
+the right description was retrieved. `groups` are (N,) labels: clips of one label (one recording, one class) are drawn
+together; None makes every clip a group of its own.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+
+FINE = 100_000  # resamples of gaps, whose limits decide verdicts: limits move by less than 0.1 points then
+_COUNTS_AT_ONCE = 2**20  # entries of the counts matrix drawn at a time: 8 MiB
 
 
 class Interval(NamedTuple):
@@ -29,47 +33,20 @@ class Interval(NamedTuple):
         return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in self))
 
 
+# --- exact intervals and tests ---
+
+
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Share of successes in n independent trials with Wilson's score interval.
 
-    Raises: ValueError unless 0 <= successes <= n, n >= 1 and 0 < confidence < 1.
+    Raises:
+        ValueError: unless 0 <= successes <= n, n >= 1 and 0 < confidence < 1.
     """
-    check_open_unit(confidence=confidence)
+    _check_open_unit(confidence=confidence)
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes in {n} trials; expected 0 <= successes <= n and n >= 1.")
     limits = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
     return Interval(successes / n, float(limits.low), float(limits.high))
-
-
-def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike, alternative: str = "two-sided") -> float:
-    """p-value of McNemar's exact test that a and b are equally often right on the same clips.
-
-    Only clips on which one is right and the other wrong count; with none of these p is 1. Clips are taken to
-    be independent: where they come in groups, prefer `bootstrap_difference` with `groups`.
-
-    Args: alternative: "two-sided", or one-sided: "greater" (a is right more often) or "less".
-    """
-    difference = paired_difference(correct_a, correct_b)
-    only_a, only_b = int((difference == 1).sum()), int((difference == -1).sum())
-    if only_a + only_b == 0:
-        return 1.0
-    return float(stats.binomtest(only_a, only_a + only_b, 0.5, alternative=alternative).pvalue)
-
-
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """Holm's step-down adjusted p-values, in the order given: (M,) float64, for the family-wise error.
-
-    `scipy.stats.false_discovery_control` offers Benjamini-Hochberg and -Yekutieli only, hence these lines.
-    Source: Holm 1979. Raises: ValueError unless (M,) with 0 <= p <= 1.
-    """
-    p_values = np.asarray(p_values, dtype=np.float64)
-    if p_values.ndim != 1 or not ((p_values >= 0) & (p_values <= 1)).all():
-        raise ValueError(f"p_values: expected one dimension and values in [0, 1], got {p_values}.")
-    order = np.argsort(p_values, kind="stable")
-    still_open = np.arange(len(p_values), 0, -1)  # hypotheses not yet rejected at each step
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * still_open), 1.0)
-    return adjusted
 
 
 def mean_and_sd(values: Sequence[float] | np.ndarray) -> tuple[float, float, int]:
@@ -86,18 +63,65 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
 
     For what training alone contributes: the clips and classes are the same in all seeds.
     """
-    check_open_unit(confidence=confidence)
+    _check_open_unit(confidence=confidence)
     mean, sd, n = mean_and_sd(values)
     half = stats.t.ppf((1 + confidence) / 2, n - 1) * sd / np.sqrt(n) if n > 1 else float("nan")
     return Interval(mean, float(mean - half), float(mean + half))
 
 
+def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike, alternative: str = "two-sided") -> float:
+    """p-value of McNemar's exact test that a and b are equally often right on the same clips.
+
+    Only clips on which one is right and the other wrong count; with none of these p is 1. Clips are taken to
+    be independent: where they come in groups, prefer `bootstrap_difference` with `groups`.
+
+    Args:
+        alternative: "two-sided", or one-sided: "greater" (a is right more often) or "less".
+    """
+    difference = paired_difference(correct_a, correct_b)
+    a_alone, b_alone = int((difference == 1).sum()), int((difference == -1).sum())
+    if a_alone + b_alone == 0:
+        return 1.0
+    return float(stats.binomtest(a_alone, a_alone + b_alone, 0.5, alternative=alternative).pvalue)
+
+
+def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> np.ndarray:
+    """(N,) int64: 1 where a alone is right, -1 where b alone is, 0 where they agree."""
+    a, b = _as_bool(correct_a, "correct_a"), _as_bool(correct_b, "correct_b")
+    if len(a) != len(b):
+        raise ValueError(f"correct_a has {len(a)} clips, correct_b {len(b)}; pair them by clip.")
+    return a.astype(np.int64) - b.astype(np.int64)
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Holm's step-down adjusted p-values (Holm 1979), for the family-wise error.
+
+    `scipy.stats.false_discovery_control` offers Benjamini-Hochberg and -Yekutieli only, hence these lines.
+
+    Returns:
+        (M,) float64, in the order given.
+
+    Raises:
+        ValueError: unless (M,) with 0 <= p <= 1.
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    if p_values.ndim != 1 or not ((p_values >= 0) & (p_values <= 1)).all():
+        raise ValueError(f"p_values: expected one dimension and values in [0, 1], got {p_values}.")
+    order = np.argsort(p_values, kind="stable")
+    still_open = np.arange(len(p_values), 0, -1)  # hypotheses not yet rejected at each step
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * still_open), 1.0)
+    return adjusted
+
+
 def grim_consistent(percent: float, n: int, decimals: int = 2) -> bool:
     """Whether some whole number of n clips, in percent rounded to `decimals`, is the reported `percent`.
 
-    Exact arithmetic; a tie may round either way. Says nothing (always True) once 100 / n <= 10**-decimals.
-    Source: the GRIM test, Brown and Heathers 2017. Raises: ValueError if `percent` is not in [0, 100] or has
-    more decimals, or if n < 1.
+    The GRIM test (Brown and Heathers 2017), in exact arithmetic; a tie may round either way. It says nothing (always
+    True) once 100 / n <= 10**-decimals.
+
+    Raises:
+        ValueError: if `percent` is not in [0, 100] or has more decimals, or if n < 1.
     """
     if n < 1 or decimals < 0 or not 0 <= percent <= 100:
         raise ValueError(f"{percent} % of {n} clips at {decimals} decimals; expected n >= 1 and 0 <= percent <= 100.")
@@ -108,33 +132,29 @@ def grim_consistent(percent: float, n: int, decimals: int = 2) -> bool:
     return abs(Fraction(100 * nearest, n) - reported) <= Fraction(1, 2 * 10**decimals)
 
 
-def as_bool(values: ArrayLike, name: str) -> np.ndarray:
-    """(N,) bool of a vector of bool or 0/1; ValueError names what is wrong with it."""
-    values = np.asarray(values)
-    if values.ndim != 1 or not len(values):
-        raise ValueError(f"{name}: expected one value per clip, shape (N,) with N >= 1, got shape {values.shape}.")
-    if values.dtype != bool and not np.isin(values, (0, 1)).all():
-        raise ValueError(f"{name}: expected bool or 0/1, got {values.dtype} values; pass predicted == target.")
-    return values.astype(bool)
+# --- resampling ---
 
 
-def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> np.ndarray:
-    """(N,) int64: 1 where only a is right, -1 where only b is, 0 where they agree."""
-    a, b = as_bool(correct_a, "correct_a"), as_bool(correct_b, "correct_b")
-    if len(a) != len(b):
-        raise ValueError(f"correct_a has {len(a)} clips, correct_b {len(b)}; pair them by clip.")
-    return a.astype(np.int64) - b.astype(np.int64)
+def bootstrap_mean(
+    values: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Mean of (N,) numbers with its percentile bootstrap interval over clips, or over whole groups of clips.
 
+    Where all values are equal the interval has no width; for shares use `wilson_interval` there.
 
-def check_open_unit(**fractions: float) -> None:
-    """Raise ValueError for a named value that is not strictly between 0 and 1."""
-    for name, value in fractions.items():
-        if not 0 < value < 1:
-            raise ValueError(f"{name} {value}: expected a fraction above 0 and below 1.")
-
-
-FINE = 100_000  # resamples of gaps, whose limits decide verdicts: limits move by less than 0.1 points then
-_COUNTS_AT_ONCE = 2**20  # entries of the counts matrix drawn at a time: 8 MiB
+    Raises:
+        ValueError: on shape or range faults, or for fewer than two groups.
+    """
+    _check_open_unit(confidence=confidence)
+    values = np.asarray(values, dtype=np.float64)
+    means = _bootstrap_means(values, groups, resamples, seed)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(values.mean()), float(low), float(high))
 
 
 def bootstrap_accuracy(
@@ -145,16 +165,8 @@ def bootstrap_accuracy(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Accuracy with its percentile bootstrap interval over clips, or over whole groups of clips.
-
-    With every clip right, or every clip wrong, the interval has no width: use `wilson_interval` there.
-
-    Args:
-        correct: (N,) bool or 0/1.
-        groups: (N,) labels; clips with one label are drawn together. None: every clip is a group of its own.
-    Raises: ValueError on shape or range faults, or fewer than two groups.
-    """
-    correct = as_bool(correct, "correct")
+    """Accuracy, as `bootstrap_mean` of right and wrong answers."""
+    correct = _as_bool(correct, "correct")
     return bootstrap_mean(correct, groups, resamples=resamples, confidence=confidence, seed=seed)
 
 
@@ -167,36 +179,9 @@ def bootstrap_difference(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Accuracy of a minus accuracy of b on the same clips, with its paired percentile bootstrap interval.
-
-    Args and Raises: as `bootstrap_accuracy`; index n of both vectors is the same clip.
-    """
+    """Accuracy of a minus accuracy of b on the same clips, paired, as `bootstrap_mean` of the differences."""
     difference = paired_difference(correct_a, correct_b)
     return bootstrap_mean(difference, groups, resamples=resamples, confidence=confidence, seed=seed)
-
-
-def bootstrap_mean(
-    values: ArrayLike,
-    groups: ArrayLike | None = None,
-    *,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Mean of any numbers with its percentile bootstrap interval over whole groups.
-
-    Args:
-        values: (N,) numbers.
-        groups, resamples, confidence, seed: as `bootstrap_accuracy`.
-
-    Raises:
-        ValueError: on shape or range faults, or for fewer than two groups.
-    """
-    check_open_unit(confidence=confidence)
-    values = np.asarray(values, dtype=np.float64)
-    means = _bootstrap_means(values, groups, resamples, seed)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(values.mean()), float(low), float(high))
 
 
 def smallest_detectable(
@@ -208,26 +193,21 @@ def smallest_detectable(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """Gap that a two-sided test at `alpha` would find with probability `power` on such clips.
+    """Gap that a two-sided test at level `alpha` would find with probability `power` on such clips.
 
     (z_{1 - alpha/2} + z_power) times the bootstrap standard error of the paired difference; normal theory,
     neglecting significance in the wrong direction.
 
     Args:
         difference: (N,) of two answers to the same clips, from -1 to 1.
-        groups: as `bootstrap_accuracy`.
-        power: of the test, above alpha / 2.
-        alpha: its level.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
 
     Returns:
         A fraction; nan where the two agree on every clip, as nothing is then known about the error.
 
     Raises:
-        ValueError: as `bootstrap_accuracy`, or if power is not above alpha / 2.
+        ValueError: as `bootstrap_mean`, or if power is not above alpha / 2.
     """
-    check_open_unit(alpha=alpha, power=power)
+    _check_open_unit(alpha=alpha, power=power)
     if power <= alpha / 2:
         raise ValueError(f"power {power} must be above alpha/2 = {alpha / 2}, which a test reaches with no gap.")
     difference = np.asarray(difference, dtype=np.float64)
@@ -244,43 +224,31 @@ def joint_means(
 
     So differences of columns are paired: `np.quantile(means[:, a] - means[:, b], (0.025, 0.975))`.
 
-    Args: values: (N, M) bool or numbers; clip n is the same in all columns.   groups: as `bootstrap_accuracy`.
-    Returns: (resamples, M) float64.   Raises: ValueError on shape faults or fewer than two groups.
+    Args:
+        values: (N, M) bool or numbers; clip n is the same in all columns.
+
+    Returns:
+        (resamples, M) float64.
+
+    Raises:
+        ValueError: on shape faults, or for fewer than two groups.
     """
     values = np.asarray(values)
     if values.ndim != 2 or not len(values):
         raise ValueError(f"values: expected one row per clip, shape (N, M) with N >= 1, got shape {values.shape}.")
-    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
-    if groups.shape != (len(values),):
-        raise ValueError(f"groups: expected shape {(len(values),)}, one label per clip, got {groups.shape}.")
-    _check_resamples(resamples)
-    names, index = np.unique(groups, return_inverse=True)
-    _check_groups(len(names))
-    sizes = np.bincount(index)
-    order = np.argsort(index, kind="stable")
+    index, sizes = _indexed(groups, len(values))
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    sums = np.add.reduceat(values[order].astype(np.float64), starts, axis=0)  # (G, M)
-    rng, count = np.random.default_rng(seed), len(names)
-    step = max(1, _COUNTS_AT_ONCE // count)
+    in_order = values[np.argsort(index, kind="stable")].astype(np.float64)
+    sums, count = np.add.reduceat(in_order, starts, axis=0), len(sizes)  # (G, M)
+    rng, parts = np.random.default_rng(seed), _parts(resamples, count)
     means = np.empty((resamples, values.shape[1]))
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
+    for part in parts:
+        size = part.stop - part.start
         drawn = rng.integers(count, size=(size, count), dtype=np.int32)
         drawn += np.arange(0, size * count, count, dtype=np.int32)[:, None]
         times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
-        means[start : start + size] = (times @ sums) / (times @ sizes)[:, None]
+        means[part] = (times @ sums) / (times @ sizes)[:, None]
     return means
-
-
-def _group_sums(values: np.ndarray, groups: ArrayLike | None) -> np.ndarray:
-    """(G, 2) float64: sum of the values and number of clips of each group."""
-    if groups is None:
-        return np.stack([values, np.ones_like(values)], axis=1)
-    groups = np.asarray(groups)
-    if groups.shape != values.shape:
-        raise ValueError(f"groups: expected shape {values.shape}, one label per clip, got {groups.shape}.")
-    _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    return np.stack([np.bincount(index, weights=values), sizes], axis=1)
 
 
 def _bootstrap_means(values: np.ndarray, groups: ArrayLike | None, resamples: int, seed: int) -> np.ndarray:
@@ -289,26 +257,52 @@ def _bootstrap_means(values: np.ndarray, groups: ArrayLike | None, resamples: in
     Groups with the same sum and size are interchangeable, so it is enough to draw how often each such kind
     comes up: the distribution is that of drawing groups one by one, at a fraction of the time and memory.
     """
-    _check_resamples(resamples)
-    kinds, multiplicity = np.unique(_group_sums(values, groups), axis=0, return_counts=True)
-    num_groups = int(multiplicity.sum())
-    _check_groups(num_groups)
-    rng = np.random.default_rng(seed)
-    step = max(1, _COUNTS_AT_ONCE // len(kinds))
+    index, sizes = _indexed(groups, len(values))
+    of_groups = np.stack([np.bincount(index, weights=values), sizes], axis=1)  # (G, 2): sum and number of clips
+    kinds, multiplicity = np.unique(of_groups, axis=0, return_counts=True)
+    rng, parts = np.random.default_rng(seed), _parts(resamples, len(kinds))
     means = np.empty(resamples)
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        counts = rng.multinomial(num_groups, multiplicity / num_groups, size=size)  # (size, kinds)
+    for part in parts:
+        counts = rng.multinomial(len(sizes), multiplicity / len(sizes), size=part.stop - part.start)  # (size, kinds)
         sums, clips = (counts @ kinds).T
-        means[start : start + size] = sums / clips
+        means[part] = sums / clips
     return means
 
 
-def _check_resamples(resamples: int) -> None:
+def _parts(resamples: int, width: int) -> list[slice]:
+    """Resamples that are drawn together, so that their counts, `width` each, fit the memory."""
     if resamples < 2:
         raise ValueError(f"resamples {resamples}: expected at least 2.")
+    size = max(1, _COUNTS_AT_ONCE // width)
+    return [slice(start, min(start + size, resamples)) for start in range(0, resamples, size)]
 
 
-def _check_groups(count: int) -> None:
-    if count < 2:
-        raise ValueError(f"{count} group: resampling needs at least 2 independent groups of clips.")
+def _indexed(groups: ArrayLike | None, clips: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) group of each clip, counted from 0, and (G,) clips of each group."""
+    groups = np.arange(clips) if groups is None else np.asarray(groups)
+    if groups.shape != (clips,):
+        raise ValueError(f"groups: expected shape {(clips,)}, one label per clip, got {groups.shape}.")
+    _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        raise ValueError(f"{len(sizes)} group: resampling needs at least 2 independent groups of clips.")
+    return index, sizes
+
+
+# --- checks ---
+
+
+def _as_bool(values: ArrayLike, name: str) -> np.ndarray:
+    """(N,) bool of a vector of bool or 0/1; ValueError names what is wrong with it."""
+    values = np.asarray(values)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"{name}: expected one value per clip, shape (N,) with N >= 1, got shape {values.shape}.")
+    if values.dtype != bool and not np.isin(values, (0, 1)).all():
+        raise ValueError(f"{name}: expected bool or 0/1, got {values.dtype} values; pass predicted == target.")
+    return values.astype(bool)
+
+
+def _check_open_unit(**fractions: float) -> None:
+    """Raise ValueError for a named value that is not strictly between 0 and 1."""
+    for name, value in fractions.items():
+        if not 0 < value < 1:
+            raise ValueError(f"{name} {value}: expected a fraction above 0 and below 1.")

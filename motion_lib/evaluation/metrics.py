@@ -38,10 +38,11 @@ def mean_per_class(values: np.ndarray, labels: np.ndarray) -> float:
 
 
 def retrieval_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """All metrics of both directions; shares are fractions in [0, 1], ranks count from 1.
+    """All metrics of both directions.
 
-    Keys: acc1, acc5, mean_per_class_acc; recall_at_k, median_rank, mean_rank (video to description);
-    the same with the prefix text_to_video_ (description to video).
+    Returns:
+        acc1, acc5, mean_per_class_acc, recall_at_k, median_rank, mean_rank (video to description); the last three
+        with the prefix text_to_video_ (description to video). Shares are fractions in [0, 1], ranks count from 1.
     """
     to_text, to_video = ranks_of_texts(scores, labels), ranks_of_videos(scores, labels)
     return {
@@ -64,9 +65,14 @@ def _of_ranks(prefix: str, ranks: np.ndarray) -> dict[str, float]:
 def confusion_pairs(
     labels: np.ndarray, answers: np.ndarray, num_classes: int, most: int = 10
 ) -> list[tuple[int, int, int]]:
-    """(class, first answer, videos) of the most frequent wrong answers, most frequent first.
+    """The most frequent wrong answers, most frequent first.
 
-    Args: labels, answers: (N,) right and first class of each video.
+    Args:
+        labels: (N,) right class of each video.
+        answers: (N,) the class that came first.
+
+    Returns:
+        (class, answer, videos) of at most `most` of them.
     """
     counts = np.bincount(labels * num_classes + answers, minlength=num_classes**2).reshape(num_classes, num_classes)
     np.fill_diagonal(counts, 0)

@@ -1,7 +1,7 @@
 """Motion-description retrieval: which of all descriptions fits this video best?
 
-Each video is encoded once per model; any number of description sets is then scored against the
-features. With one right description per video, recall at k is top-k accuracy (paper, section 5).
+Each video is encoded once per model; any number of description sets is then compared with the features. With one right
+description per video, recall at k is top-k accuracy (paper, section 5).
 """
 
 from collections.abc import Collection, Sequence
@@ -22,16 +22,77 @@ from motion_lib.texts.descriptions import DescriptionSet
 _COMPARED_AT_ONCE = 4096  # videos
 
 
+def evaluate(
+    model: VideoTextModel,
+    dataset: VideoDataset | Clips,
+    descriptions: DescriptionSet,
+    batch_size: int = 32,
+    num_workers: int = 0,
+) -> "RetrievalResult":
+    """Retrieve a data set's descriptions (paper, Tables 2 and 3), on the model's device."""
+    videos = encode_videos(model, dataset, batch_size, num_workers)
+    return score(model, videos, descriptions)
+
+
+def score(model: VideoTextModel, videos: VideoFeatures, descriptions: DescriptionSet) -> "RetrievalResult":
+    """Compare every video with the description of every class of its data set."""
+    return score_all(model, videos, [descriptions])[0]
+
+
+def score_all(model: VideoTextModel, videos: VideoFeatures, sets: Sequence[DescriptionSet]) -> list["RetrievalResult"]:
+    """Compare every video with the descriptions of many sets.
+
+    A text that several sets share is encoded once, and all are compared with the videos in one product.
+    """
+    dataset = videos.dataset
+    texts = [descriptions.select(dataset.class_names).texts for descriptions in sets]
+    column = {text: i for i, text in enumerate(dict.fromkeys(text for of_set in texts for text in of_set))}
+    logits = similarities(model, videos.features, tuple(column)).numpy()
+    labels, groups = np.array(dataset.labels), np.array(dataset.groups)
+    ids = tuple(item.video_id for item in dataset.items)
+    return [
+        RetrievalResult(
+            dataset.name,
+            descriptions.name,
+            logits[:, [column[text] for text in of_set]],
+            labels,
+            groups,
+            ids,
+            videos.failed,
+            dataset.missing,
+        )
+        for descriptions, of_set in zip(sets, texts, strict=True)
+    ]
+
+
+def similarities(model: VideoTextModel, features: Tensor, texts: Sequence[str]) -> Tensor:
+    """Compare videos with texts where the model has its text features.
+
+    Args:
+        features: (N, ...) on the CPU.
+        texts: K of them.
+
+    Returns:
+        (N, K) float32 logits on the CPU.
+    """
+    with torch.inference_mode():
+        encoded, parts = model.encode_text(texts), features.split(_COMPARED_AT_ONCE)
+        device = getattr(encoded, "device", "cpu")
+        return torch.cat([model.similarity(part.to(device), encoded).float().cpu() for part in parts])
+
+
 @dataclass(frozen=True)
 class RetrievalResult:
     """How well one description set is retrieved.
 
-    Attributes:
-        scores: (N, K) logits.   labels: (N,) right descriptions.   groups: (N,) for the bootstrap.
-        video_ids: (N,) in the same order.   failed: {video_id: reason} of the unreadable videos.
-        missing: videos of the official list that are not on disk.
-
     A tie counts against the model, so that a constant score is never right (`motion_lib.evaluation.metrics`).
+
+    Attributes:
+        scores: (N, K) logits.
+        labels: (N,) index of the right description.
+        groups: (N,) recording of each video, for the bootstrap.
+        failed: {video_id: reason} of the unreadable videos.
+        missing: videos of the official list that are not on disk.
     """
 
     dataset: str
@@ -72,7 +133,9 @@ class RetrievalResult:
         Args:
             videos: (N,) bool, those that are kept.
             classes: the candidates that are left; videos of other classes go too. Labels are renumbered.
-        Raises: ValueError if no video is left.
+
+        Raises:
+            ValueError: if no video is left.
         """
         keep = np.ones(len(self.labels), dtype=bool) if videos is None else np.array(videos, dtype=bool)
         columns = np.arange(self.scores.shape[1]) if classes is None else np.array(sorted(classes))
@@ -90,49 +153,3 @@ class RetrievalResult:
     def interval(self, resamples: int = 10_000, confidence: float = 0.95) -> Interval:
         """Top-1 with its bootstrap interval over groups of clips from one recording."""
         return bootstrap_accuracy(self.correct, self.groups, resamples=resamples, confidence=confidence)
-
-
-def similarities(model: VideoTextModel, features: Tensor, texts: Sequence[str]) -> Tensor:
-    """(N, ...) features on the CPU and K texts -> (N, K) float32 logits on the CPU, compared where the model has its
-    text features."""
-    with torch.inference_mode():
-        encoded, parts = model.encode_text(texts), features.split(_COMPARED_AT_ONCE)
-        device = getattr(encoded, "device", "cpu")
-        return torch.cat([model.similarity(part.to(device), encoded).float().cpu() for part in parts])
-
-
-def score_all(model: VideoTextModel, videos: VideoFeatures, sets: Sequence[DescriptionSet]) -> list[RetrievalResult]:
-    """Compare every video with every description of its data set's classes, for many description sets at once.
-
-    A text that several sets share is encoded once, and all are compared with the videos in one product.
-    """
-    chosen = [descriptions.select(videos.dataset.class_names) for descriptions in sets]
-    row = {text: i for i, text in enumerate(dict.fromkeys(text for only in chosen for text in only.texts))}
-    logits = similarities(model, videos.features, tuple(row)).numpy()
-    shared = (
-        np.array(videos.dataset.labels),
-        np.array(videos.dataset.groups),
-        tuple(item.video_id for item in videos.dataset.items),
-        videos.failed,
-        videos.dataset.missing,
-    )
-    return [
-        RetrievalResult(videos.dataset.name, descriptions.name, logits[:, [row[text] for text in only.texts]], *shared)
-        for descriptions, only in zip(sets, chosen, strict=True)
-    ]
-
-
-def score(model: VideoTextModel, videos: VideoFeatures, descriptions: DescriptionSet) -> RetrievalResult:
-    """Compare every video with every description of its data set's classes."""
-    return score_all(model, videos, [descriptions])[0]
-
-
-def evaluate(
-    model: VideoTextModel,
-    dataset: VideoDataset | Clips,
-    descriptions: DescriptionSet,
-    batch_size: int = 32,
-    num_workers: int = 0,
-) -> RetrievalResult:
-    """Top-1 retrieval of a data set's descriptions (paper, Tables 2 and 3), on the model's device."""
-    return score(model, encode_videos(model, dataset, batch_size, num_workers), descriptions)

@@ -1,0 +1,427 @@
+"""Intervals, tests, corrections and resampling against hand-computed cases, scipy and closed formulas."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from motion_lib import paper
+from motion_lib.evaluation import intervals
+from motion_lib.evaluation.intervals import (
+    Interval,
+    bootstrap_accuracy,
+    bootstrap_difference,
+    grim_consistent,
+    holm,
+    joint_means,
+    mcnemar_exact,
+    mean_and_sd,
+    mean_interval,
+    paired_difference,
+    smallest_detectable,
+    wilson_interval,
+)
+
+
+def width(interval: Interval) -> float:
+    return interval.high - interval.low
+
+
+def clustered(rng, num_groups: int, size: int, p: float) -> tuple[np.ndarray, np.ndarray]:
+    """Clips of one group are all right or all wrong."""
+    return np.repeat(rng.random(num_groups) < p, size), np.repeat(np.arange(num_groups), size)
+
+
+# --- Wilson ---
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 10), (7, 10), (10, 10), (495, 505)])
+def test_wilson_by_formula(successes, n):
+    z, p = 1.959963984540054, successes / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert wilson_interval(successes, n) == pytest.approx((p, centre - half, centre + half), abs=1e-12)
+
+
+def test_wilson_has_width_where_the_bootstrap_has_none():
+    assert width(bootstrap_accuracy(np.ones(30, bool))) == 0
+    assert width(wilson_interval(30, 30)) > 0.1
+
+
+@pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (0, 0)])
+def test_wilson_refuses(successes, n):
+    with pytest.raises(ValueError, match="expected 0 <= successes <= n"):
+        wilson_interval(successes, n)
+
+
+# --- McNemar and Holm ---
+
+
+def outcomes(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    a = np.repeat([True, True, False, False], [both, only_a, only_b, neither])
+    b = np.repeat([True, False, True, False], [both, only_a, only_b, neither])
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "p"),
+    [
+        (0, 0, 1.0),
+        (3, 3, 1.0),
+        (5, 0, 2 / 32),
+        (1, 7, 2 * (1 + 8) / 256),
+        (10, 2, 2 * (1 + 12 + 66) / 4096),
+    ],
+)
+def test_mcnemar_by_hand(only_a, only_b, p):
+    a, b = outcomes(20, only_a, only_b, 9)
+    assert mcnemar_exact(a, b) == pytest.approx(p)
+    assert mcnemar_exact(b, a) == pytest.approx(p)
+    order = np.random.default_rng(0).permutation(len(a))
+    assert mcnemar_exact(a[order], b[order]) == pytest.approx(p)
+
+
+def test_mcnemar_one_sided_by_hand():
+    """8 against 2 of ten clips: the binomial tail of 8 and more, and of 8 and fewer."""
+    a, b = outcomes(3, 8, 2, 3)
+    assert mcnemar_exact(a, b, "greater") == pytest.approx(56 / 1024)
+    assert mcnemar_exact(a, b, "less") == mcnemar_exact(b, a, "greater") == pytest.approx(1013 / 1024)
+
+
+def test_mcnemar_ignores_clips_on_which_both_agree():
+    assert mcnemar_exact(*outcomes(0, 8, 1, 0)) == mcnemar_exact(*outcomes(500, 8, 1, 300))
+
+
+def test_intervals_as_tables_print_them():
+    found = Interval(0.1234, -0.04, 0.2)
+    assert (found.in_percent(), found.in_points()) == ("12.3 [-4.0, 20.0]", "+12.3 [-4.0, +20.0]")
+
+
+def test_holm_by_hand():
+    """Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1; the running maximum lifts the last one."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9, 0.001]) == pytest.approx([1.0, 1.0, 0.003])
+
+
+def test_holm_ties_and_permutations():
+    values = (0.02, 0.02, 0.3, 0.004)
+    expected = dict(zip(values, holm(values), strict=True))
+    for order in itertools.permutations(values):
+        assert holm(order) == pytest.approx([expected[p] for p in order])
+
+
+def test_holm_lies_between_raw_and_bonferroni():
+    p = np.random.default_rng(0).random(20) / 10
+    assert (holm(p) >= p).all()
+    assert (holm(p) <= np.minimum(20 * p, 1)).all()
+    assert not np.allclose(holm(p), stats.false_discovery_control(p))  # that one is no Holm
+
+
+def test_holm_of_none_and_one():
+    assert holm([]).shape == (0,)
+    assert holm([0.2]) == pytest.approx([0.2])
+
+
+@pytest.mark.parametrize("bad", [[0.1, 1.1], [-0.1], [float("nan")], [[0.1, 0.2]]])
+def test_holm_refuses(bad):
+    with pytest.raises(ValueError, match="p_values"):
+        holm(bad)
+
+
+# --- mean and spread, GRIM ---
+
+
+def test_mean_interval_by_hand():
+    """t of 3 values, two-sided 95 %: 4.3027 (table); their standard deviation is 1."""
+    assert mean_interval([1, 2, 3]) == pytest.approx((2, 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
+    assert mean_interval([4, 4, 4]) == (4, 4, 4)
+    assert np.isnan(mean_interval([4]).low)
+
+
+def test_mean_and_sd_by_hand():
+    assert mean_and_sd([2, 4, 4, 4, 5, 5, 7, 9]) == pytest.approx((5, math.sqrt(32 / 7), 8))
+
+
+def test_sd_of_one_value_is_nan():
+    mean, sd, n = mean_and_sd([0.25])
+    assert (mean, n) == (0.25, 1)
+    assert math.isnan(sd)
+
+
+@pytest.mark.parametrize("bad", [[], [[1.0, 2.0]], [1.0, float("nan")], [float("inf")]])
+def test_mean_and_sd_refuses(bad):
+    with pytest.raises(ValueError, match="values"):
+        mean_and_sd(bad)
+
+
+@pytest.mark.parametrize(
+    ("percent", "n", "decimals", "consistent"),
+    [
+        (33.33, 3, 2, True),
+        (33.34, 3, 2, False),
+        (66.67, 3, 2, True),
+        (50.0, 3, 2, False),
+        (0.0, 7, 2, True),
+        (100.0, 7, 2, True),
+        (12.0, 8, 0, True),  # 12.5 may be rounded down or up
+        (13.0, 8, 0, True),
+        (14.0, 8, 0, False),
+        (0.01, 20_000, 2, True),  # 100 / n is finer than the printed decimals: never refuted
+    ],
+)
+def test_grim_by_hand(percent, n, decimals, consistent):
+    assert grim_consistent(percent, n, decimals) is consistent
+
+
+def test_grim_equals_trying_every_count():
+    for n in (3, 51, 101):
+        printed = {round(100 * k / n, 1) for k in range(n + 1)}
+        for tenth in range(1001):
+            assert grim_consistent(tenth / 10, n, decimals=1) == (tenth / 10 in printed)
+
+
+def test_grim_on_the_human_study():
+    """Five clips per class: 98 % of 505 and 96 % of 255 exist, 97.5 % of 255 does not."""
+    clips = {"ucf101": 101 * 5, "hmdb51": 51 * 5}
+    human = {dataset: rows["Human"] for dataset, rows in paper.REPORTED_RETRIEVAL.items()}
+    assert grim_consistent(human["ucf101"]["object"], clips["ucf101"], decimals=0)
+    assert grim_consistent(human["hmdb51"]["masked"], clips["hmdb51"], decimals=0)
+    assert not grim_consistent(human["hmdb51"]["object"], clips["hmdb51"], decimals=1)
+
+
+@pytest.mark.parametrize(
+    ("percent", "n", "decimals"), [(101, 10, 2), (-1, 10, 2), (50, 0, 2), (50, 10, -1), (28.415, 10, 2)]
+)
+def test_grim_refuses(percent, n, decimals):
+    with pytest.raises(ValueError, match=r"clips|decimals"):
+        grim_consistent(percent, n, decimals)
+
+
+# --- bootstrap ---
+
+
+@pytest.mark.parametrize(("successes", "n"), [(7, 10), (30, 100), (1234, 3783)])
+def test_bootstrap_limits_are_binomial_quantiles(successes, n):
+    """Resampling a 0/1 vector draws Binomial(n, p) / n exactly."""
+    found = bootstrap_accuracy(np.arange(n) < successes)
+    expected = stats.binom.ppf([0.025, 0.975], n, successes / n) / n
+    assert found.estimate == successes / n
+    assert found[1:] == pytest.approx(expected, abs=1.5 / n if n < 1000 else 1e-3)
+
+
+def test_bootstrap_agrees_with_scipy():
+    correct = np.arange(60) % 3 > 0
+    theirs = stats.bootstrap((correct,), np.mean, method="percentile", rng=np.random.default_rng(1))
+    found = bootstrap_accuracy(correct)
+    assert found[1:] == pytest.approx(tuple(theirs.confidence_interval), abs=1.01 / 60)
+
+
+def test_paired_bootstrap_agrees_with_scipy():
+    a, b = np.arange(60) % 3 > 0, np.arange(60) % 4 > 1
+    theirs = stats.bootstrap(
+        (a.astype(float) - b,), np.mean, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    found = bootstrap_difference(a, b)
+    assert found.estimate == pytest.approx(a.mean() - b.mean())
+    assert found[1:] == pytest.approx(tuple(theirs), abs=1.01 / 60)
+
+
+def test_clustered_bootstrap_equals_drawing_groups_one_by_one():
+    """Groups of unequal size: the accuracy of a resample is its right clips over its own number of clips."""
+    groups = np.array([*"aaabbcddddee"])
+    correct = np.array([1, 1, 0, 1, 0, 1, 0, 0, 1, 0, 1, 1], dtype=bool)
+    members = [np.flatnonzero(groups == name) for name in "abcde"]
+    rng = np.random.default_rng(3)
+    plain = [correct[np.concatenate([members[g] for g in rng.integers(5, size=5)])].mean() for _ in range(20_000)]
+    found = bootstrap_accuracy(correct, groups, resamples=20_000)
+    assert found[1:] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.02)
+    means = intervals._bootstrap_means(correct.astype(int), groups, 20_000, seed=0)
+    assert means.mean() == pytest.approx(np.mean(plain), abs=0.005)
+    assert means.std() == pytest.approx(np.std(plain), rel=0.03)
+
+
+def test_perfectly_clustered_clips_widen_the_interval_by_root_size():
+    correct, groups = clustered(np.random.default_rng(0), num_groups=100, size=9, p=0.6)
+    ratio = width(bootstrap_accuracy(correct, groups)) / width(bootstrap_accuracy(correct))
+    assert ratio == pytest.approx(3, rel=0.1)
+
+
+def test_groups_of_one_change_nothing():
+    correct = np.arange(50) % 7 > 2
+    assert bootstrap_accuracy(correct, np.arange(50)) == bootstrap_accuracy(correct)
+
+
+def test_coverage_needs_the_groups():
+    """On clustered clips 95 % intervals hold the truth about 95 % of the time, but only with the groups."""
+    rng, hits, hits_without = np.random.default_rng(7), 0, 0
+    for seed in range(200):
+        correct, groups = clustered(rng, num_groups=60, size=10, p=0.7)
+        low, high = bootstrap_accuracy(correct, groups, resamples=500, seed=seed)[1:]
+        hits += low <= 0.7 <= high
+        low, high = bootstrap_accuracy(correct, resamples=500, seed=seed)[1:]
+        hits_without += low <= 0.7 <= high
+    assert 0.90 <= hits / 200 <= 0.99
+    assert hits_without / 200 < 0.6
+
+
+def test_bootstrap_ignores_order_and_group_names():
+    rng = np.random.default_rng(5)
+    correct, groups = rng.random(80) < 0.4, rng.integers(10, size=80)
+    order = rng.permutation(80)
+    renamed = np.array([f"group {9 - g}" for g in groups])
+    assert bootstrap_accuracy(correct[order], renamed[order]) == bootstrap_accuracy(correct, groups)
+
+
+def test_bootstrap_is_reproducible_and_chunks_do_not_matter(monkeypatch):
+    correct, groups = np.arange(90) % 4 > 0, np.arange(90) // 7
+    whole = bootstrap_accuracy(correct, groups, resamples=1000, seed=2)
+    assert whole != bootstrap_accuracy(correct, groups, resamples=1000, seed=3)
+    monkeypatch.setattr(intervals, "_COUNTS_AT_ONCE", 50)
+    assert whole == bootstrap_accuracy(correct, groups, resamples=1000, seed=2)
+
+
+def test_confidence_widens_the_interval():
+    correct = np.arange(200) % 2 == 0
+    assert width(bootstrap_accuracy(correct, confidence=0.99)) > width(bootstrap_accuracy(correct, confidence=0.9))
+
+
+def test_paired_difference_is_antisymmetric_and_zero_for_equals():
+    a, b = np.arange(40) % 3 > 0, np.arange(40) % 5 > 2
+    forth, back = bootstrap_difference(a, b), bootstrap_difference(b, a)
+    assert forth.estimate == -back.estimate
+    assert forth[1:] == pytest.approx((-back.high, -back.low), abs=0.026)
+    assert bootstrap_difference(a, a) == Interval(0.0, 0.0, 0.0)
+
+
+def test_pairing_narrows_the_interval():
+    a = np.arange(100) % 2 == 0
+    b = a.copy()
+    b[:4] = False  # a is right on two clips more; elsewhere they agree
+    independent = stats.norm.interval(0.95, 0, math.hypot(a.std(), b.std()) / 10)
+    assert width(bootstrap_difference(a, b)) < 0.3 * (independent[1] - independent[0])
+
+
+# --- many results at once ---
+
+
+def test_joint_means_equal_drawing_groups_one_by_one():
+    rng = np.random.default_rng(11)
+    groups = np.array([*"aaabbcddddee"])
+    values = rng.random((12, 3))
+    members = [np.flatnonzero(groups == name) for name in "abcde"]
+    plain = np.stack(
+        [values[np.concatenate([members[g] for g in rng.integers(5, size=5)])].mean(axis=0) for _ in range(20_000)]
+    )
+    means = joint_means(values, groups, resamples=20_000)
+    np.testing.assert_allclose(means.mean(axis=0), plain.mean(axis=0), atol=0.005)
+    np.testing.assert_allclose(means.std(axis=0), plain.std(axis=0), rtol=0.03)
+    np.testing.assert_allclose(np.corrcoef(means.T), np.corrcoef(plain.T), atol=0.03)
+
+
+def test_joint_means_are_paired():
+    """The difference of two equal columns has no spread; that of independent draws would have."""
+    right = np.random.default_rng(0).random((200, 1)) < 0.5
+    means = joint_means(np.concatenate([right, right, ~right], axis=1), np.arange(200) // 4, resamples=500)
+    np.testing.assert_array_equal(means[:, 0], means[:, 1])
+    np.testing.assert_allclose(means[:, 0] + means[:, 2], 1, atol=1e-12)
+    assert means[:, 0].std() > 0.01
+
+
+def test_joint_means_agree_with_the_interval_of_one():
+    right, groups = clustered(np.random.default_rng(4), num_groups=80, size=5, p=0.6)
+    low, high = np.quantile(joint_means(right[:, None], groups)[:, 0], [0.025, 0.975])
+    assert (low, high) == pytest.approx(bootstrap_accuracy(right, groups)[1:], abs=0.01)
+
+
+def test_joint_means_do_not_depend_on_pieces(monkeypatch):
+    values, groups = np.random.default_rng(1).random((60, 2)), np.arange(60) // 6
+    whole = joint_means(values, groups, resamples=300, seed=5)
+    monkeypatch.setattr(intervals, "_COUNTS_AT_ONCE", 37)
+    np.testing.assert_allclose(joint_means(values, groups, resamples=300, seed=5), whole, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "groups", "message"),
+    [
+        ([True, False], None, "shape \\(N, M\\)"),
+        (np.empty((0, 2)), None, "shape \\(N, M\\)"),
+        (np.ones((3, 1)), [1, 2], "one label per clip"),
+        (np.ones((3, 1)), [1, 1, 1], "at least 2 independent groups"),
+    ],
+)
+def test_joint_means_refuse(values, groups, message):
+    with pytest.raises(ValueError, match=message):
+        joint_means(values, groups)
+
+
+# --- smallest detectable gap ---
+
+
+def test_smallest_detectable_by_formula():
+    """10 % of 1000 clips differ, evenly: the standard error is sqrt(0.1 / 1000), times 1.96 + 0.84."""
+    a, b = np.zeros(1000, bool), np.zeros(1000, bool)
+    a[:50] = b[50:100] = True
+    expected = (1.959964 + 0.841621) * math.sqrt(0.1 / 1000)
+    assert smallest_detectable(paired_difference(a, b)) == pytest.approx(expected, rel=0.03)
+    assert smallest_detectable(paired_difference(a, b), power=0.9) > smallest_detectable(paired_difference(a, b))
+    assert smallest_detectable(paired_difference(a, b), alpha=0.01) > smallest_detectable(paired_difference(a, b))
+
+
+def test_smallest_detectable_grows_with_clusters():
+    rng = np.random.default_rng(0)
+    a, groups = clustered(rng, 50, 16, 0.6)
+    b, _ = clustered(rng, 50, 16, 0.5)
+    assert smallest_detectable(paired_difference(a, b), groups) == pytest.approx(
+        4 * smallest_detectable(paired_difference(a, b)), rel=0.15
+    )
+
+
+def test_smallest_detectable_is_unknown_without_disagreement():
+    same = np.arange(20) % 2 == 0
+    assert math.isnan(smallest_detectable(paired_difference(same, same)))
+
+
+@pytest.mark.parametrize("bad", [{"power": 0}, {"power": 1}, {"alpha": 0}, {"alpha": 1.2}, {"power": 0.02}])
+def test_smallest_detectable_refuses(bad):
+    with pytest.raises(ValueError, match=r"power|alpha"):
+        smallest_detectable([1, -1], **bad)
+
+
+# --- faults in the vectors ---
+
+
+@pytest.mark.parametrize(
+    ("correct", "groups", "message"),
+    [
+        ([], None, r"shape \(0,\)"),
+        ([[True, False]], None, r"shape \(1, 2\)"),
+        (True, None, r"shape \(\)"),
+        ([0.2, 0.9], None, "expected bool or 0/1"),
+        ([0, 1, 2], None, "expected bool or 0/1"),
+        ([True, float("nan")], None, "expected bool or 0/1"),
+        ([True], None, "at least 2 independent groups"),
+        ([True, False], ["a", "a"], "at least 2 independent groups"),
+        ([True, False], ["a", "b", "c"], "one label per clip"),
+    ],
+)
+def test_bootstrap_refuses(correct, groups, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_accuracy(correct, groups)
+
+
+@pytest.mark.parametrize("bad", [{"resamples": 1}, {"confidence": 0}, {"confidence": 1}, {"confidence": 95}])
+def test_bootstrap_refuses_settings(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        bootstrap_accuracy([True, False], **bad)
+
+
+def test_zeros_and_ones_are_accepted():
+    assert bootstrap_accuracy([1, 0, 1, 1]) == bootstrap_accuracy([True, False, True, True])
+
+
+@pytest.mark.parametrize("function", [bootstrap_difference, mcnemar_exact])
+def test_pairs_of_unequal_length_are_refused(function):
+    with pytest.raises(ValueError, match="3 clips, correct_b 2"):
+        function([True, False, True], [True, False])
