@@ -31,14 +31,16 @@ _LEAD = re.compile(r"Characteristic motion of [^:]+ is: ")
 class DescriptionSet:
     """One text per class, in file order; immutable and checked on construction.
 
-    Args:
+    Attributes:
         name: short name for tables and records.
         class_names: K names, as the source spells them. Runs of blanks become one, here and in `texts`.
         texts: K texts, the one at index k describing class k.
         source: file name (no folder: records must not depend on the machine) and what was done to it since.
         sha256: of the file's bytes; left empty, as for a set made or changed in memory, it is computed of the
             file that `write_descriptions` makes of it.
-    Raises: ValueError on unequal lengths, no class, an empty name or text, or two names with one key.
+
+    Raises:
+        ValueError: on unequal lengths, no class, an empty name or text, or two names with one key.
     """
 
     name: str
@@ -66,17 +68,15 @@ class DescriptionSet:
         return cls("class names", names, texts, source=f"class names, template '{template}'")
 
     def with_template(self, template: str) -> "DescriptionSet":
-        """Put every text into `template` at its one "{}".
-
-        A text's final period is dropped where the template continues with one. Raises: ValueError.
-        """
+        """Put every text into `template` at its one "{}"; a final period goes where the template continues with one."""
         texts = tuple(_fill(template, text) for text in self.texts)
         return DescriptionSet(self.name, self.class_names, texts, f"{self.source}, template '{template}'")
 
     def select(self, class_names: Sequence[str]) -> "DescriptionSet":
-        """Return the given classes in the given order, in this set's own spelling.
+        """The given classes in the given order, in this set's own spelling; this very set where nothing changes.
 
-        Returns: this very set where nothing changes. Raises: ValueError naming classes that are not here.
+        Raises:
+            ValueError: naming classes that are not here.
         """
         row_of = {squeeze_key(name): row for row, name in enumerate(self.class_names)}
         missing = [name for name in class_names if squeeze_key(name) not in row_of]
@@ -93,9 +93,8 @@ class DescriptionSet:
 class DescriptionStatistics:
     """Counts over one set, to stand beside `motion_lib.paper.REPORTED_STATISTICS`.
 
-    Words are whitespace tokens. Verbs are occurrences by `verb_rule`, which needs no tagger. The authors do
-    not name their rule: they report 1371 / 325 / 164 verbs for Kinetics / UCF / HMDB, ours finds 1395 / 295 /
-    153 in their files.
+    Words are whitespace tokens. Verbs are occurrences by `verb_rule`, which needs no tagger. The authors do not name
+    theirs: they report 1371 / 325 / 164 verbs for Kinetics / UCF / HMDB, ours counts 1395 / 295 / 153 in their files.
     """
 
     descriptions: int
@@ -107,7 +106,7 @@ class DescriptionStatistics:
 
 
 def squeeze_key(name: str) -> str:
-    """Return the key by which class names are compared: lower case, letters and digits only."""
+    """The key by which class names are compared: lower case, letters and digits only."""
     return "".join(character for character in name.lower() if character.isalnum())
 
 
@@ -118,8 +117,11 @@ def read_descriptions(path: str | Path, *, strip_lead: bool = False) -> Descript
 
     Args:
         strip_lead: remove "Characteristic motion of ... is: ", with which the alternate versions begin.
-    Raises: FileNotFoundError; ValueError naming file and row (from 1) if the file is not UTF-8, is no CSV of
-        either layout, has no lead to strip, or fails the checks of `DescriptionSet`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming file and row (from 1) if the file is not UTF-8, is no CSV of either layout, has no lead to
+            strip, or fails the checks of `DescriptionSet`.
     """
     path = Path(path)
     if not path.is_file():
@@ -138,9 +140,10 @@ def write_descriptions(descriptions: DescriptionSet, path: str | Path) -> None:
 
 
 def changed_by_masking(named: DescriptionSet, masked: DescriptionSet) -> tuple[int, ...]:
-    """Return the indices in `named` of the classes whose text differs in `masked`, matched by class.
+    """Indices in `named` of the classes whose text differs in `masked`, matched by class.
 
-    Raises: ValueError if the two sets do not cover the same classes.
+    Raises:
+        ValueError: if the two sets do not cover the same classes.
     """
     if len(named) != len(masked):
         raise ValueError(f"{named.source}: {len(named)} classes, {masked.source}: {len(masked)}; use a pair.")
@@ -149,7 +152,7 @@ def changed_by_masking(named: DescriptionSet, masked: DescriptionSet) -> tuple[i
 
 
 def statistics(descriptions: DescriptionSet) -> DescriptionStatistics:
-    """Count descriptions, words and verbs. Source of the quantities: paper, appendix D.2."""
+    """Count descriptions, words and verbs (paper, appendix D.2)."""
     count, texts = len(descriptions), descriptions.texts
     tokens = sum(len(text.split()) for text in texts)
     words = (word for text in texts for word in _WORD.findall(text.lower()))

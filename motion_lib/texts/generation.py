@@ -83,14 +83,15 @@ class Generated:
     def chosen(self, choices: Mapping[str, int], name: str = "generated") -> DescriptionSet:
         """The chosen candidate of every class that has candidates; without a choice the first.
 
-        Raises: ValueError if no class has any.
+        Raises:
+            ValueError: if no class has any.
         """
         texts = {cls: texts[choices.get(cls, 0)] for cls, texts in self.candidates.items()}
         return DescriptionSet(name, tuple(texts), tuple(texts.values()), f"asked of a language model, {name}")
 
 
 def prompt_of(class_name: str, template: str = PAPER_PROMPT) -> str:
-    """The prompt of a class. Raises: ValueError unless the template has one place for it."""
+    """The prompt of a class, put into the one place that the template has for it."""
     if template.count("{}") != 1:
         raise ValueError(f"prompt template: write '{{}}' once, not {template.count('{}')} times.")
     return template.replace("{}", class_name)
@@ -111,7 +112,8 @@ def estimate(
 ) -> Estimate:
     """What `generate` with the same arguments will ask for; answered questions cost nothing again.
 
-    Args: price: of a million tokens in and out.
+    Args:
+        price: of a million tokens in and out.
     """
     prompts = [
         prompt
@@ -119,13 +121,12 @@ def estimate(
         for candidate in range(candidates)
         if model.audit.answer(model.question(prompt, next(_seeds(seed, candidate))).key) is None
     ]
-    ends = tokenize_lengths(prompts)
-    tokens_out = len(prompts) * _EXPECTED_ANSWER_TOKENS
-    cost = None if price is None else (ends * price[0] + tokens_out * price[1]) / 1e6
-    return Estimate(len(prompts), ends, tokens_out, cost)
+    tokens_in, tokens_out = count_tokens(prompts), len(prompts) * _EXPECTED_ANSWER_TOKENS
+    cost = None if price is None else (tokens_in * price[0] + tokens_out * price[1]) / 1e6
+    return Estimate(len(prompts), tokens_in, tokens_out, cost)
 
 
-def tokenize_lengths(texts: Sequence[str]) -> int:
+def count_tokens(texts: Sequence[str]) -> int:
     """Tokens of all texts together; texts longer than CLIP's context are counted in parts."""
     words = [text.split() for text in texts]
     parts = [" ".join(ws[i : i + 15]) for ws in words for i in range(0, len(ws), 15)]
@@ -142,10 +143,15 @@ def generate(
 ) -> Generated:
     """Ask for `candidates` descriptions of every class.
 
+    A refusal, an empty or an over-long answer is asked for again with another seed, then listed. A run that is cut
+    off goes on where it was.
+
     Args:
-        seed: of the first attempt at the first candidate, recorded with every question.   workers: requests at once.
-    A refusal, an empty or an over-long answer is asked for again with another seed, then listed.
-    A run that is cut off goes on where it was. Raises: LanguageModelError if the server refuses altogether.
+        seed: of the first attempt at the first candidate, recorded with every question.
+        workers: requests at once.
+
+    Raises:
+        LanguageModelError: if the server refuses altogether.
     """
     jobs = [(name, candidate) for name in class_names for candidate in range(candidates)]
     texts: dict[str, list[str]] = {name: [] for name in class_names}
@@ -157,17 +163,16 @@ def generate(
 
     pool = ThreadPoolExecutor(workers)
     try:
-        answers = tqdm(
-            pool.map(work, jobs), total=len(jobs), desc=f"asking {model.model}", unit="answer", mininterval=1
-        )
-        for (name, _), (text, reason) in zip(jobs, answers, strict=True):
+        asked = pool.map(work, jobs)
+        shown = tqdm(asked, f"asking {model.model}", len(jobs), unit="answer", mininterval=1)
+        for (name, _), (text, reason) in zip(jobs, shown, strict=True):
             if reason is None:
                 texts[name].append(text)
             else:
                 failed[name] = reason
     finally:
         pool.shutdown(cancel_futures=True)  # an error or Ctrl-C sends nothing more
-    return Generated({name: tuple(found) for name, found in texts.items() if name not in failed}, failed)
+    return Generated({name: tuple(answers) for name, answers in texts.items() if name not in failed}, failed)
 
 
 def _candidate(model: LanguageModel, prompt: str, seeds: Iterator[int]) -> tuple[str, str | None]:

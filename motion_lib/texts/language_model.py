@@ -1,8 +1,7 @@
 """Questions to a language model behind any OpenAI-compatible server; each is paid for once and kept.
 
-Every question and what came of it is a line of an append-only file, found again by a hash of the
-question. A run that is killed and started again asks only what has no answer yet. The key comes from
-the environment and stays there.
+Every question and what came of it is a line of an append-only file, looked up by a hash of the question. A run that is
+killed and started again asks what has no answer yet. The key comes from the environment and stays there.
 """
 
 import os
@@ -79,10 +78,12 @@ class LanguageModel:
     """A model behind a server.
 
     Args:
-        model: its name there.   audit: file of questions and answers.
+        model: its name there.
+        audit: file of questions and answers.
         base_url: of the server; None is OpenAI's. Servers of one's own (vLLM, Ollama, llama.cpp) need no key.
-        temperature: of sampling.   retries: of the client, see RETRIES.
-    Raises: LanguageModelError if OpenAI's own server is asked without a key in the environment.
+
+    Raises:
+        LanguageModelError: if OpenAI's own server is asked without a key in the environment.
     """
 
     def __init__(
@@ -95,9 +96,7 @@ class LanguageModel:
     ):
         self._secret = os.environ.get(KEY_VARIABLE, "")
         if not self._secret and base_url is None:
-            raise LanguageModelError(
-                f"no key: set {KEY_VARIABLE} in the environment, or base_url to a server of yours."
-            )
+            raise LanguageModelError(f"no key: set {KEY_VARIABLE} in the environment, or base_url to your server.")
         self.model, self.temperature, self.audit = model, temperature, Audit(audit)
         self.server = base_url or OPENAI_SERVER  # said outright: the client would also read it from the environment
         self._client = openai.OpenAI(
@@ -111,8 +110,9 @@ class LanguageModel:
     def ask(self, prompt: str, seed: int = 0) -> str:
         """The answer, from the file if the question was answered before.
 
-        Raises: NoAnswer after the client's retries, or if the model refused outright; LanguageModelError where asking
-        again cannot help.
+        Raises:
+            NoAnswer: after the client's retries, or if the model refused outright.
+            LanguageModelError: where asking again cannot help.
         """
         question = self.question(prompt, seed)
         entry = self.audit.answer(question.key) or self._send(question)

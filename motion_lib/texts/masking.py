@@ -1,7 +1,7 @@
 """Descriptions without their objects: by the authors' files, by a rule, by a language model, by a person.
 
-The authors' masked files are used as they are. For descriptions of one's own there are a model and a
-rule that needs none; what a person wrote into an override file wins over both.
+The authors' masked files are used as they are. For descriptions of one's own there are a model and a rule that needs
+none; what a person wrote into an override file wins over both.
 """
 
 import re
@@ -33,7 +33,8 @@ class Masked:
     """Masked descriptions and where each is from.
 
     Attributes:
-        descriptions: of all classes.   origin: {class name: "person", the masker, or "rule, since ... failed: why"}.
+        descriptions: of all classes.
+        origin: {class name: "person", the masker, or "rule, since ... failed: why"}.
     """
 
     descriptions: DescriptionSet
@@ -45,11 +46,7 @@ def mask_by_rule(text: str, class_name: str = "") -> str:
 
     A thing of several listed words becomes one object: "tennis racket" -> "object".
     """
-
-    def replaced(match: re.Match[str]) -> str:
-        return match[0] if not _is_thing(match[0]) else MASK
-
-    masked = re.sub(r"[A-Za-z]+", replaced, text)
+    masked = re.sub(r"[A-Za-z]+", lambda word: MASK if _is_thing(word[0]) else word[0], text)
     return re.sub(rf"\b{MASK}(?:(?:[\s-]+|,? (?:or|and) (?:the |a |an )?){MASK})+\b", MASK, masked)
 
 
@@ -59,7 +56,7 @@ def _is_thing(word: str) -> bool:
 
 
 def mask_by_model(model: LanguageModel) -> Callable[[str, str], str]:
-    """A masker that asks a model. Its calls raise NoAnswer where the answer is none that can be used."""
+    """A masker that asks a model; its calls raise NoAnswer where the answer is none that can be used."""
 
     def masker(text: str, class_name: str) -> str:
         answer = model.ask(MASKING_PROMPT.replace("{}", text))
@@ -77,13 +74,15 @@ def mask(
     overrides: DescriptionSet | None = None,
     origin: str = "rule",
 ) -> Masked:
-    """Mask every description.
+    """Mask every description; a class that the masker fails on falls back to the rule and says so.
 
     Args:
-        masker: (text, class name) -> masked text.   origin: what it is called in `Masked.origin`.
+        masker: (text, class name) -> masked text.
         overrides: texts a person wrote for some of the classes; they win.
-    A class that the masker fails on falls back to the rule and says so.
-    Raises: ValueError if an override is for a class that is not there.
+        origin: what the masker is called in `Masked.origin`.
+
+    Raises:
+        ValueError: if an override is for a class that is not there.
     """
     by_hand = {squeeze_key(name): text for name, text in _pairs(overrides)}
     unknown = set(by_hand) - {squeeze_key(name) for name in descriptions.class_names}
@@ -101,29 +100,26 @@ def mask(
         except NoAnswer as error:
             texts.append(mask_by_rule(text))
             origins[name] = f"rule, since {origin} failed: {error}"
-    source = f"{descriptions.source}, masked by {origin}"
-    return Masked(
-        DescriptionSet(f"{descriptions.name}_masked", descriptions.class_names, tuple(texts), source), origins
-    )
+    name, source = f"{descriptions.name}_masked", f"{descriptions.source}, masked by {origin}"
+    return Masked(DescriptionSet(name, descriptions.class_names, tuple(texts), source), origins)
 
 
 def _pairs(descriptions: DescriptionSet | None) -> list[tuple[str, str]]:
     return [] if descriptions is None else list(zip(descriptions.class_names, descriptions.texts, strict=True))
 
 
-# ------------------------------------------------------------------ agreement with the authors
+# --- agreement with the authors ---
+
+
 @dataclass(frozen=True)
 class TokenAgreement:
-    """Which words of one description two maskers change.
-
-    Attributes: both, ours, theirs: words changed by both, by ours alone, by theirs alone.   tokens: words in all.
-    """
+    """Which words of one description two maskers change."""
 
     class_name: str
     both: tuple[str, ...]
-    ours: tuple[str, ...]
-    theirs: tuple[str, ...]
-    tokens: int
+    ours: tuple[str, ...]  # alone
+    theirs: tuple[str, ...]  # alone
+    tokens: int  # all words
 
 
 def changed_tokens(named: str, masked: str) -> set[int]:
@@ -139,36 +135,37 @@ def changed_tokens(named: str, masked: str) -> set[int]:
 def agreement(named: DescriptionSet, theirs: DescriptionSet, ours: Mapping[str, str]) -> list[TokenAgreement]:
     """Word by word, for the classes that the authors' masking changes.
 
-    Args: ours: {class name: masked text} of the masker that is measured.
+    Args:
+        ours: {class name: masked text} of the masker that is measured.
     """
-    found = []
+    agreements = []
     for (name, text), masked in zip(_pairs(named), theirs.select(named.class_names).texts, strict=True):
         if text == masked:
             continue
         words = text.split()
         a, b = changed_tokens(text, ours[name]), changed_tokens(text, masked)
         picked = ([words[i].strip(".,;:") for i in sorted(part)] for part in (a & b, a - b, b - a))
-        found.append(TokenAgreement(name, *map(tuple, picked), len(words)))
-    return found
+        agreements.append(TokenAgreement(name, *map(tuple, picked), len(words)))
+    return agreements
 
 
-def agreement_table(found: Mapping[str, list[TokenAgreement]]) -> pd.DataFrame:
+def agreement_table(of_sets: Mapping[str, list[TokenAgreement]]) -> pd.DataFrame:
     """Per set of descriptions: recall, precision, classes masked alike, and Cohen's kappa over words."""
     rows = []
-    for name, cells in found.items():
-        both, ours, theirs = (sum(len(getattr(c, part)) for c in cells) for part in ("both", "ours", "theirs"))
-        tokens = sum(c.tokens for c in cells)
+    for name, classes in of_sets.items():
+        both, ours, theirs = (sum(len(getattr(c, part)) for c in classes) for part in ("both", "ours", "theirs"))
+        tokens = sum(c.tokens for c in classes)
         rows.append(
             {
                 "Descriptions": name,
-                "Changed pairs": len(cells),
+                "Changed pairs": len(classes),
                 "Words": tokens,
                 "Masked by both": both,
                 "By the rule alone": ours,
                 "By the authors alone": theirs,
                 "Recall, %": round(100 * both / max(both + theirs, 1), 1),
                 "Precision, %": round(100 * both / max(both + ours, 1), 1),
-                "Same words": f"{sum(not c.ours and not c.theirs for c in cells)} of {len(cells)}",
+                "Same words": f"{sum(not c.ours and not c.theirs for c in classes)} of {len(classes)}",
                 "Kappa": round(_kappa(both, ours, theirs, tokens), 2),
             }
         )

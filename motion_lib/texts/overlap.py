@@ -27,12 +27,12 @@ _LISTED = Path(__file__).with_name("class_overlap.csv")
 @cache
 def listed_overlap() -> dict[str, dict[str, tuple[str, str]]]:
     """{data set: {key of a class: (level, its counterpart in Kinetics-400)}}."""
-    found: dict[str, dict[str, tuple[str, str]]] = {}
+    listed: dict[str, dict[str, tuple[str, str]]] = {}
     with _LISTED.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             key = squeeze_key(row["class_name"])
-            found.setdefault(row["data_set"], {})[key] = (row["level"], row["source_class"])
-    return found
+            listed.setdefault(row["data_set"], {})[key] = (row["level"], row["source_class"])
+    return listed
 
 
 def without_counterpart(
@@ -40,7 +40,8 @@ def without_counterpart(
 ) -> tuple[int, ...]:
     """Indices of the classes that have no counterpart in the source by the rule `level` and the narrower ones.
 
-    Raises: ValueError for a level that is none.
+    Raises:
+        ValueError: for a level that is none.
     """
     if level not in LEVELS:
         raise ValueError(f"overlap level {level!r}: expected one of {', '.join(LEVELS)}.")

@@ -15,11 +15,11 @@ from motion_lib.texts.generation import (
     ATTEMPTS,
     PAPER_PROMPT,
     clean,
+    count_tokens,
     estimate,
     fault,
     generate,
     prompt_of,
-    tokenize_lengths,
 )
 from motion_lib.texts.language_model import (
     KEY_VARIABLE,
@@ -196,8 +196,8 @@ def test_without_a_key_only_ones_own_server_is_asked(tmp_path, monkeypatch):
 RUN = """
 import sys
 from pathlib import Path
-from motion_lib.generation import generate
-from motion_lib.language_model import LanguageModel
+from motion_lib.texts.generation import generate
+from motion_lib.texts.language_model import LanguageModel
 classes = [f"class {i}" for i in range(40)]
 print("ready", flush=True)
 generate(classes, LanguageModel("stub-model", Path(sys.argv[1]), sys.argv[2]), workers=2)
@@ -313,9 +313,9 @@ def test_the_estimate_counts_what_is_left(tmp_path):
 
 
 def test_long_prompts_are_counted_whole():
-    assert tokenize_lengths(["a b c", "a"]) == 4
-    assert tokenize_lengths(["word " * 300]) == 300
-    assert tokenize_lengths([]) == 0
+    assert count_tokens(["a b c", "a"]) == 4
+    assert count_tokens(["word " * 300]) == 300
+    assert count_tokens([]) == 0
 
 
 # --- the same model as a judge and as a masker ---
