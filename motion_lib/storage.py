@@ -1,4 +1,4 @@
-"""Content hashes and atomic files: what makes every cache safe to interrupt and safe to trust."""
+"""Files that are whole or absent, and hashes of content and of code: every cache may be interrupted and trusted."""
 
 import ast
 import hashlib
@@ -12,69 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType, ModuleType
 
-
-def content_hash(*parts: object) -> str:
-    """16 hex digits that change when any part changes.
-
-    A module or function counts by its code (code that makes a cached thing is part of its identity,
-    comments and docstrings are not), a path by the bytes of its file, everything else by its JSON form.
-    """
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, ModuleType | FunctionType):
-            blob = _code(inspect.getsource(part)).encode()
-        elif isinstance(part, Path):
-            blob = file_sha256(part).encode()
-        else:
-            blob = json.dumps(part, sort_keys=True, default=str).encode()
-        digest.update(len(blob).to_bytes(8, "big") + blob)
-    return digest.hexdigest()[:16]
-
-
-def code_of(*roots: ModuleType) -> str:
-    """Hash of the code of modules and of every module of this package that they import, directly or not.
-
-    What decides no number is left out: a word in a progress bar must not train a model anew.
-
-    Args:
-        roots: modules of this package.
-    """
-    return content_hash(*(sys.modules[name] for name in imported_by(*roots)))
-
-
-# Files, downloads and what is shown while a run goes: no number depends on them.
-_NO_NUMBERS = ("storage", "data.download", "training.progress", "training.memory")
-
-
-def imported_by(*roots: ModuleType) -> list[str]:
-    """Names of the modules that `code_of` hashes, in order."""
-    found, waiting = set(), [root.__name__ for root in roots]
-    while waiting:
-        name = waiting.pop()
-        if name in found or name.removeprefix("motion_lib.") in _NO_NUMBERS:
-            continue
-        found.add(name)
-        for node in ast.walk(ast.parse(inspect.getsource(sys.modules[name]))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("motion_lib"):
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-                waiting += [inner for inner in (node.module, *names) if inner in sys.modules and inner != "motion_lib"]
-    return sorted(found)
-
-
-def _code(source: str) -> str:
-    """Source text without what changes no result: comments, layout, docstrings and where names are imported from."""
-    tree, documented = ast.parse(source), (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, documented):
-            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-            node.body = [line for line in body if not isinstance(line, ast.Import | ast.ImportFrom)] or [ast.Pass()]
-    return ast.unparse(tree)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+# --- whole files ---
 
 
 @contextmanager
@@ -113,6 +51,9 @@ def built_once(path: Path, build: Callable[[Path], None]) -> tuple[Path, bool]:
     return path, True
 
 
+# --- files of JSON lines ---
+
+
 def append_line(path: Path, entry: dict) -> None:
     """Add one line; on disk when this returns. A line that a kill cut off before it is closed first."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,3 +79,67 @@ def read_lines(path: Path) -> list[dict]:
         except ValueError:  # empty, or cut off by a kill
             continue
     return entries
+
+
+# --- hashes of content and of code ---
+
+
+def content_hash(*parts: object) -> str:
+    """16 hex digits that change when any part changes.
+
+    A module or function counts by its code (code that makes a cached thing is part of its identity,
+    comments and docstrings are not), a path by the bytes of its file, everything else by its JSON form.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, ModuleType | FunctionType):
+            blob = _code(inspect.getsource(part)).encode()
+        elif isinstance(part, Path):
+            blob = file_sha256(part).encode()
+        else:
+            blob = json.dumps(part, sort_keys=True, default=str).encode()
+        digest.update(len(blob).to_bytes(8, "big") + blob)
+    return digest.hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_of(*roots: ModuleType) -> str:
+    """Hash of the code of modules of this package and of all that they import from it, directly or not.
+
+    What decides no number is left out: a word in a progress bar must not train a model anew.
+    """
+    return content_hash(*(sys.modules[name] for name in imported_by(*roots)))
+
+
+# Files, downloads and what is shown while a run goes: no number depends on them.
+_NO_NUMBERS = ("storage", "data.download", "training.progress", "training.memory")
+
+
+def imported_by(*roots: ModuleType) -> list[str]:
+    """Names of the modules that `code_of` hashes, in order."""
+    names, waiting = set(), [root.__name__ for root in roots]
+    while waiting:
+        name = waiting.pop()
+        if name in names or name.removeprefix("motion_lib.") in _NO_NUMBERS:
+            continue
+        names.add(name)
+        for node in ast.walk(ast.parse(inspect.getsource(sys.modules[name]))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("motion_lib"):
+                imported = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                waiting += [inner for inner in imported if inner in sys.modules and inner != "motion_lib"]
+    return sorted(names)
+
+
+def _code(source: str) -> str:
+    """Source text without what changes no result: comments, layout, docstrings and where names are imported from."""
+    tree, documented = ast.parse(source), (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            node.body = [line for line in body if not isinstance(line, ast.Import | ast.ImportFrom)] or [ast.Pass()]
+    return ast.unparse(tree)
