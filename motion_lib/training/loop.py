@@ -87,7 +87,7 @@ def _train(run: Run, state: State, progress: Progress, after_epoch: AfterEpoch |
     for epoch in range(state.epoch, recipe.epochs):
         model.train()
         state.restart_clock()
-        batches = _batches(run, epoch, state.step)
+        batches = _batches(run, epoch, state.step)  # data
         for step, (pieces, waited) in enumerate(batches, start=state.step):
             count, save_now = _agree(run, pieces, state.due(run.execution.checkpoint_minutes))
             if count:
@@ -108,7 +108,7 @@ def _train(run: Run, state: State, progress: Progress, after_epoch: AfterEpoch |
                 state.require_finite(model)
                 save(run, state)
         state.settle(progress)
-        end_epoch(run, state)
+        end_epoch(run, state)  # save its weights, then the state to go on with
         _validate(run, after_epoch, progress)
 
 
