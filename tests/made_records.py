@@ -4,9 +4,12 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from motion_lib.config import RunConfig
+from motion_lib.data.datasets import VideoDataset, VideoItem
 from motion_lib.data.preprocessing import Preprocess
+from motion_lib.evaluation.features import VideoFeatures
 from motion_lib.evaluation.protocols import ProtocolLists, protocol_results
 from motion_lib.evaluation.retrieval import RetrievalResult
 from motion_lib.experiment.records import Measurement, Weights, read_records, write_record
@@ -42,10 +45,9 @@ def put(cfg, method="motion", kind="object", sixths=3, dataset=UCF, seed=0, epoc
     trained = hashlib.sha256(f"{method} {seed} {epoch}".encode()).hexdigest() if get_method(method).trained else ""
     weights = Weights(get_method(method).weights, "clip.pt", "b" * 64, trained)
     found = {} if epoch is not None else protocol_results(measured, LISTS, 50)
-    about = Measurement(
-        get_method(method), dataset, kind, epoch, measured, texts, 2.0, len(measured.labels), weights, "world-0",
-        class_names=NAMES, protocols=found,
-    )  # fmt: skip
+    items = tuple(VideoItem(video_id, Path(), 0, "") for video_id in measured.video_ids)
+    videos = VideoFeatures(torch.zeros(0), VideoDataset(dataset, NAMES, items, 1, "all"), {}, 2.0)
+    about = Measurement(get_method(method), weights, epoch, kind, texts, measured, videos, "world-0", protocols=found)
     return write_record(RunConfig.load(cfg.profile, **seeded(cfg, seed)), about, Preprocess())
 
 

@@ -222,7 +222,7 @@ class Experiment:
                 results[target, kind] = result
                 lists = self.data.protocol_lists(target, kind) if epoch is None else None
                 protocols = protocol_results(everything, lists, self.cfg.bootstrap_resamples) if lists else {}
-                self._record(trained, target, kind, result, texts, videos, protocols=protocols)
+                self._record(trained, kind, result, texts, videos, protocols=protocols)
         return results
 
     def source_validation(self, key: str, epoch: int | None = None) -> RetrievalResult:
@@ -239,34 +239,20 @@ class Experiment:
         videos = self.encode(trained, self.cfg.source, "val")
         result = score(trained.model, videos, texts)
         if texts.sha256 == named.sha256:
-            self._record(trained, self.cfg.source, "object", result, texts, videos, subset="val")
+            self._record(trained, "object", result, texts, videos, subset="val")
         return result
 
     def _record(
         self,
         trained: Trained,
-        dataset: str,
         kind: str,
         result: RetrievalResult,
         texts: DescriptionSet,
         videos: VideoFeatures,
         **more: object,
     ) -> None:
-        measured = Measurement(
-            trained.method,
-            dataset,
-            kind,
-            trained.epoch,
-            result,
-            texts,
-            videos.wall_time_sec,
-            len(videos.dataset),
-            trained.weights,
-            self.data.label,
-            class_names=videos.dataset.class_names,
-            **more,
-        )
-        write_record(self.cfg, measured, trained.model.preprocess)
+        about = (trained.method, trained.weights, trained.epoch, kind, texts, result, videos, self.data.label)
+        write_record(self.cfg, Measurement(*about, **more), trained.model.preprocess)
 
     def backbone_knowledge(self) -> pd.DataFrame:
         """What the backbone names of clips whose content is known, where there are such clips."""

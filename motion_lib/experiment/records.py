@@ -16,13 +16,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from motion_lib.config import REPOSITORY, RunConfig
 from motion_lib.data.catalogue import DATASETS
 from motion_lib.data.preprocessing import Preprocess
 from motion_lib.evaluation.answers import Answers
+from motion_lib.evaluation.features import VideoFeatures
 from motion_lib.evaluation.retrieval import RetrievalResult
 from motion_lib.methods import Method
 from motion_lib.storage import content_hash, write_json
@@ -44,29 +44,36 @@ class Weights:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a record is about. `epoch` None means after the last epoch; `data` names the rendered world.
+    """What a record is about.
 
-    `wall_time_sec` is that of encoding `encoded` videos, of which the result may hold a part.
+    Attributes:
+        method: its row of the table of methods.
+        weights: what it was loaded from.
+        epoch: after how many epochs; None for the last.
+        kind: of the descriptions.
+        descriptions: the texts.
+        result: how well they were retrieved.
+        videos: what was encoded, of which the result may hold a part.
+        data: name of the rendered world; "" for filmed clips.
+        subset: of the data set; "" for the profile's subset of the targets.
+        protocols: top-1 of all videos by every protocol, see `protocols.protocol_results`.
     """
 
     method: Method
-    dataset: str
-    kind: str
-    epoch: int | None
-    result: RetrievalResult
-    descriptions: DescriptionSet
-    wall_time_sec: float
-    encoded: int
     weights: Weights
+    epoch: int | None
+    kind: str
+    descriptions: DescriptionSet
+    result: RetrievalResult
+    videos: VideoFeatures
     data: str = ""
-    subset: str = ""  # "": the profile's subset of the targets
-    class_names: tuple[str, ...] = ()  # of the candidates, in the order of labels and answers
-    protocols: dict[str, dict] = field(default_factory=dict)  # of all videos, see `protocols.protocol_results`
+    subset: str = ""
+    protocols: dict[str, dict] = field(default_factory=dict)
 
     @property
     def paper_item(self) -> str:
         """The paper's table that this number stands beside."""
-        dataset = DATASETS[self.dataset].paper
+        dataset = DATASETS[self.result.dataset].paper
         if dataset not in ("ucf101", "hmdb51"):
             return "none"
         first = 6 if self.epoch is not None else 4 if self.method.key == "motion_temporal" else 2
@@ -75,7 +82,7 @@ class Measurement:
     def file_name(self, seed: int) -> str:
         """Name of the record's file, readable in a listing."""
         epoch = "" if self.epoch is None else f"-epoch{self.epoch:02d}"
-        return f"{self.method.key}-{self.dataset}-{self.kind}{epoch}-seed{seed}.json"
+        return f"{self.method.key}-{self.result.dataset}-{self.kind}{epoch}-seed{seed}.json"
 
 
 def records_dir(cfg: RunConfig) -> Path:
@@ -102,7 +109,7 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
         "data": measured.data,
         "training_texts": measured.method.training_texts,
         "prompt_template": measured.method.template,
-        "dataset": measured.dataset,
+        "dataset": result.dataset,
         "descriptions": measured.kind,
         "epoch": measured.epoch,
         "seed": cfg.seed,
@@ -127,7 +134,7 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
         "ranks": " ".join(str(rank) for rank in result.ranks),
         "labels": " ".join(str(label) for label in result.labels),
         "answers": " ".join(str(answer) for answer in result.scores.argmax(axis=1)),
-        "class_names": list(measured.class_names),
+        "class_names": list(measured.videos.dataset.class_names),
         "groups": " ".join(str(code) for code in np.unique(result.groups, return_inverse=True)[1]),
         "preprocess": preprocess.as_dict(),
         "descriptions_sha256": measured.descriptions.sha256,
@@ -135,8 +142,8 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
         "video_list_hash": content_hash(list(result.video_ids)),
         "parameters": {name: _without_folder(value) for name, value in asdict(cfg).items()},
         "environment": now,
-        "wall_time_sec": round(measured.wall_time_sec, 2),
-        "clips_per_sec": round(measured.encoded / max(measured.wall_time_sec, 1e-9), 1),
+        "wall_time_sec": round(measured.videos.wall_time_sec, 2),
+        "clips_per_sec": round(len(measured.videos.dataset) / max(measured.videos.wall_time_sec, 1e-9), 1),
     }
     return write_json(records_dir(cfg) / file_name, record)
 
@@ -223,13 +230,13 @@ def _made_from(record: dict) -> tuple[str, str]:
     return record["data"], record["backbone_sha256"]
 
 
-def ranks_of(record: dict) -> np.ndarray:
-    """(N,) rank of the right description of each video, 0 is first."""
-    return np.array(record["ranks"].split(), dtype=np.int64)
+def integers(record: dict, name: str) -> np.ndarray:
+    """(N,) int64, one a video: "ranks" of the right description (0 is first), "labels", "answers" or "groups"."""
+    return np.array(record[name].split(), dtype=np.int64)
 
 
 def answers_of(records: Sequence[dict]) -> Answers:
-    """The answers of one cell: records of one method, data set and description kind, one a seed.
+    """The answers of one method under one condition: records of one data set and description kind, one a seed.
 
     Raises:
         ValueError: without a record, or with two of one seed.
@@ -237,19 +244,9 @@ def answers_of(records: Sequence[dict]) -> Answers:
     records = sorted(records, key=lambda record: record["seed"])
     if not records or len({record["seed"] for record in records}) < len(records):
         raise ValueError(f"{len(records)} records of seeds {[r['seed'] for r in records]}: expected one a seed.")
-    right = [ranks_of(record) == 0 for record in records]
-    classes, groups = (
-        np.concatenate([np.array(record[name].split(), dtype=np.int64) for record in records])
-        for name in ("labels", "groups")
+    ranks, classes, groups = (
+        np.concatenate([integers(record, name) for record in records]) for name in ("ranks", "labels", "groups")
     )
-    seeds = np.repeat([record["seed"] for record in records], [len(one) for one in right])
+    seeds = np.repeat([record["seed"] for record in records], [record["n_decoded"] for record in records])
     videos = tuple(record["video_list_hash"] for record in records)
-    chance = 1 / records[0]["protocol"]["classes"]
-    return Answers(np.concatenate(right).astype(np.float64), seeds, classes, groups, videos, chance)
-
-
-def frame_of(records: list[dict]) -> pd.DataFrame:
-    """One row a record: method, dataset, kind, epoch, seed and the metrics as fractions."""
-    columns = ("method", "label", "dataset", "descriptions", "epoch", "seed", "n_decoded", "clips_per_sec")
-    rows = [{**{c: record[c] for c in columns}, **record["metrics"]} for record in records]
-    return pd.DataFrame(rows).rename(columns={"descriptions": "kind"})
+    return Answers((ranks == 0).astype(float), seeds, classes, groups, videos, 1 / records[0]["protocol"]["classes"])

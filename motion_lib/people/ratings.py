@@ -150,12 +150,6 @@ def read_study(folder: Path) -> "StudyResult | None":
     return study_result(correct, read_answers(folder))
 
 
-def study_cell(folder: Path) -> str:
-    """The same as a table prints it."""
-    result = read_study(folder)
-    return result.describe() if result else NOT_COLLECTED
-
-
 def read_likert(folder: Path) -> dict[str, "LikertResult"]:
     """What people rated of a set of descriptions, by attribute; empty where nobody did."""
     names = {fingerprint: name for fingerprint, (name, _) in read_key(folder).items()}
@@ -281,8 +275,7 @@ class StudyResult:
     raters: int
     tasks: int
 
-    def describe(self) -> str:
-        """As a table prints it."""
+    def __str__(self) -> str:
         return f"{self.accuracy.in_percent()} (n={self.answers}, {self.raters} raters)"
 
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -9,27 +10,34 @@ from IPython.display import Image, Markdown, display
 from PIL import Image as Picture
 
 from motion_lib.config import RunConfig
+from motion_lib.data.catalogue import DATASETS
 from motion_lib.experiment.inputs import missing_inputs, stop_without
-from motion_lib.experiment.records import frame_of, read_records, records_dir
-from motion_lib.methods import DESCRIPTION_KINDS, TABLE_METHODS
-from motion_lib.people.ratings import judged_target, ratings_dir, read_likert, read_study, study_cell
-from motion_lib.report.breakdowns import (
-    confusion_table,
-    group_intervals,
-    human_table,
-    metrics_table,
-    protocol_table,
-    seeds_table,
+from motion_lib.experiment.records import read_records, records_dir
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
+from motion_lib.people.ratings import NOT_COLLECTED, StudyResult, ratings_dir, read_study
+from motion_lib.report.breakdowns import protocol_table, write_numbers
+from motion_lib.report.claims import Curve, Finding, curves, curves_table, findings, findings_table
+from motion_lib.report.items import PaperNumber, item_verdicts, numbers_table, paper_numbers, people_asked
+from motion_lib.report.tables import (
+    KIND_LABEL,
+    NOT_RUN,
+    Percent,
+    Points,
+    epoch_table,
+    mean_acc,
+    retrieval_table,
+    select,
+    shown,
+    temporal_table,
+    write_table,
 )
-from motion_lib.report.claims import claims_table, gap_table, overfitting_table, verdict_counts
-from motion_lib.report.items import People, item_verdicts, number_verdicts
-from motion_lib.report.tables import epoch_table, retrieval_table, temporal_table, write_table
 
 
 def collect_records(cfg: RunConfig) -> list[dict]:
     """The records of all seeds.
 
-    Raises: MissingInputs where there is none yet, with one list of what making them takes.
+    Raises:
+        MissingInputs: where there is none yet, with one list of what making them takes.
     """
     records = read_records(cfg)
     if not records:
@@ -38,90 +46,130 @@ def collect_records(cfg: RunConfig) -> list[dict]:
     return records
 
 
-# What the comparisons test is a direction; the sizes that the paper states are of its own data.
-DIRECTIONS = {
-    "above_vanilla_clip": ("our method above vanilla CLIP", "Tables 2 and 3"),
-    "above_class_name_control": ("our method above the same with class names", "control, not in the paper"),
-    "above_class_name_training": ("our method above X-CLIP, Text4Vis and ViFi-CLIP", "Tables 2 and 3"),
-    "noun_bias": ("objects named above objects masked, every method of the paper", "Tables 2 and 3"),
-    "noun_bias_of_control": ("the same for our method with class names", "control, not in the paper"),
-    "temporal_transformer_no_better": ("temporal transformer not above mean pooling by 5 points", "Tables 4 and 5"),
-}
-
-
-def inventory(records: list[dict]) -> pd.DataFrame:
-    """How many records there are of each method, by seed: the first thing to check."""
-    frame = frame_of([record for record in records if record["epoch"] is None])
-    return frame.pivot_table(index="method", columns="seed", values="acc1", aggfunc="count", fill_value=0)
-
-
-def claims_with_sentences(counts: pd.DataFrame) -> pd.DataFrame:
-    """Verdict counts with the direction that was tested and its place in the paper."""
-    rows = []
-    for _, row in counts.iterrows():
-        tested, where = DIRECTIONS[row["Claim"]]
-        rows.append({"Direction tested": tested, "Where": where, **row.drop("Claim")})
-    return pd.DataFrame(rows)
-
-
-def human_cells(cfg: RunConfig, target: str) -> dict[str, str]:
+def human_cells(cfg: RunConfig, target: str) -> dict[str, StudyResult | str]:
     """{kind: what people got right of a target in the retrieval study, or "not collected"}."""
-    return {kind: study_cell(ratings_dir(cfg, f"retrieval-{target}-{kind}")) for kind in DESCRIPTION_KINDS}
+    studies = {kind: read_study(ratings_dir(cfg, f"retrieval-{target}-{kind}")) for kind in DESCRIPTION_KINDS}
+    return {kind: study or NOT_COLLECTED for kind, study in studies.items()}
 
 
-def people_asked(cfg: RunConfig) -> People:
-    """What people answered here: ratings of the descriptions that Table 1 is of, and the retrieval studies."""
-    rated = len(read_likert(ratings_dir(cfg, f"likert-{judged_target(cfg)}")))
-    asked = {
-        (target, kind): read_study(ratings_dir(cfg, f"retrieval-{target}-{kind}"))
-        for target in cfg.targets
-        for kind in DESCRIPTION_KINDS
-    }
-    return People(rated, {cell: result for cell, result in asked.items() if result})
+class Report:
+    """What follows from the records of all seeds; every part is computed once."""
+
+    def __init__(self, records: list[dict], cfg: RunConfig):
+        self.records, self.cfg, self.people = records, cfg, people_asked(cfg)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """Every comparison on every target."""
+        return findings(self.records, self.cfg.targets)
+
+    @cached_property
+    def curves(self) -> list[Curve]:
+        """Accuracy over epochs on every target."""
+        return curves(self.records, self.cfg.targets)
+
+    @cached_property
+    def numbers(self) -> list[PaperNumber]:
+        """Every percentage of Tables 2 and 3."""
+        return paper_numbers(self.records, self.cfg, self.people)
+
+    def write_tables(self) -> dict[str, pd.DataFrame]:
+        """Write Tables 2 to 7, what stands beside them and the long file of all numbers; the tables by name."""
+        tables: dict[str, pd.DataFrame] = {}
+        for offset, target in enumerate(self.cfg.targets):
+            human = human_cells(self.cfg, target)
+            tables[f"table{2 + offset}"] = retrieval_table(self.records, target, TABLE_METHODS, human)
+            tables[f"table{4 + offset}"] = temporal_table(self.records, target)
+            tables[f"table{6 + offset}"] = epoch_table(self.records, "motion", target)
+        tables["items"] = item_verdicts(self.findings, self.curves, self.numbers, self.cfg, self.people)
+        tables["claims"] = findings_table(self.findings)
+        tables["overfitting"] = curves_table(self.curves)
+        tables["protocols"] = protocol_table(self.records, self.cfg.targets, TABLE_METHODS)
+        tables["reported"] = numbers_table(self.numbers)
+        for name, table in tables.items():
+            write_table(table, self.cfg, name)
+        write_numbers(self.records, self.cfg)
+        return tables
+
+    # --- one sentence that reads a result, true whatever the numbers are ---
+
+    def read_retrieval(self, target: str) -> str:
+        """Who has the highest mean, and what masking costs."""
+        final, label = select(self.records, dataset=target, epoch=None), DATASETS[target].label
+        means = {
+            kind: {
+                key: mean_acc(cell) / 100
+                for key in TABLE_METHODS
+                if (cell := select(final, method=key, descriptions=kind))
+            }
+            for kind in DESCRIPTION_KINDS
+        }
+        if not all(means.values()):
+            return f"{label}: {NOT_RUN}."
+        first = [
+            f"{KIND_LABEL[kind]}, {METHODS[best].label} has the highest mean ({Percent(of[best])} %)"
+            for kind, of in means.items()
+            for best in [max(of, key=of.get)]
+        ]
+        drops = sorted(means["object"][key] - means["masked"][key] for key in means["object"].keys() & means["masked"])
+        cost = f"masking changes the methods' means by {Points(-drops[-1])} to {Points(-drops[0])} points"
+        return f"{label}: {'; '.join(first)}; {cost}."
+
+    def read_claims(self, *claims: str) -> str:
+        """How many comparisons of some claims have a gap whose interval over classes leaves out zero."""
+        chosen = [f for f in self.findings if f.comparison.claim in claims]
+        gaps = [f.gap for f in chosen if f.gap]
+        if not gaps:
+            return f"None of {len(chosen)} comparisons was run."
+        low, high = (Points(extreme(gap.estimate for gap in gaps)) for extreme in (min, max))
+        above, below = sum(gap.low > 0 for gap in gaps), sum(gap.high < 0 for gap in gaps)
+        return (
+            f"The gaps of {len(gaps)} comparisons lie from {low} to {high} points; by the intervals over classes "
+            f"{above} are above zero, {below} below, and {len(gaps) - above - below} may be either."
+        )
+
+    def read_curves(self) -> str:
+        """Where the best epoch lies, and what is lost after it."""
+        said = [
+            f"{DATASETS[c.dataset].label}, {KIND_LABEL[c.kind]}: best after epoch {c.best}, {Points(-c.loss.estimate)} "
+            f"points from there to the last, {Points(c.gain.estimate)} over epoch 0"
+            for c in self.curves
+        ]
+        return "; ".join(said) + "." if said else "No epochs were run."
+
+    def read_numbers(self) -> str:
+        """How many of the paper's percentages were measured on its data, and how many can be a share of split 1."""
+        ran, models = [n for n in self.numbers if n.measured], [n for n in self.numbers if not n.people]
+        agree = sum(n.verdict == n.verdict and n.verdict == "agrees" for n in ran)
+        whole = sum("split 1: no" not in n.share_of() for n in models)
+        return (
+            f"{len(ran)} of {len(self.numbers)} reported percentages were measured on the paper's data, of which "
+            f"{agree} agree; {whole} of the models' {len(models)} can be a whole number of the clips of split 1."
+        )
 
 
-def write_all_tables(records: list[dict], cfg: RunConfig) -> dict[str, pd.DataFrame]:
-    """Tables 2 to 7, metrics, protocols, claims and verdicts over all seeds, written and returned by name."""
-    tables: dict[str, pd.DataFrame] = {}
-    for offset, target in enumerate(cfg.targets):
-        tables[f"table{2 + offset}"] = retrieval_table(records, target, TABLE_METHODS, human_cells(cfg, target))
-        tables[f"table{4 + offset}"] = temporal_table(records, target)
-        tables[f"table{6 + offset}"] = epoch_table(records, "motion", target)
-        for kind in DESCRIPTION_KINDS:
-            short = f"{target.rpartition('-')[2]}_{kind}"
-            tables[f"protocols_{short}"] = protocol_table(records, target, TABLE_METHODS, kind)
-            tables[f"intervals_{short}"] = group_intervals(records, target, TABLE_METHODS, kind)
-    tables["metrics"] = metrics_table(records, cfg.targets, TABLE_METHODS, DESCRIPTION_KINDS)
-    tables["seeds"] = seeds_table(records, cfg.targets, TABLE_METHODS, DESCRIPTION_KINDS)
-    tables["confusions"] = confusion_table(records, cfg.targets)
-    tables["human"] = human_table()
-    tables["claims"] = claims_table(records, cfg.targets)
-    tables["gaps"] = gap_table(tables["claims"], cfg.targets)
-    tables["verdicts"] = claims_with_sentences(verdict_counts(tables["claims"]))
-    tables["overfitting"] = overfitting_table(records, cfg.targets)
-    tables["numbers"] = number_verdicts(records, cfg)
-    tables["items"] = item_verdicts(tables, cfg, people_asked(cfg))
-    for name, table in tables.items():
-        write_table(table, cfg, name)
-    return tables
-
-
-def show_tables(tables: Mapping[str, pd.DataFrame], opening: str) -> None:
-    """Show every table whose name starts so, each under its name."""
-    for name, table in tables.items():
-        if name.startswith(opening):
-            display(Markdown(f"**{name}**"), table)
+# ------------------------------------------------------------------ showing
+def show_tables(tables: Mapping[str, pd.DataFrame], *names: str) -> None:
+    """Show tables under their names, all without `names`; one of which no row was run is said to be so."""
+    for name in names or tables:
+        table = tables[name]
+        if table.empty or ("Verdict" in table and set(table["Verdict"]) == {NOT_RUN}):
+            reasons = "; ".join(dict.fromkeys(table["Reason"])) if "Reason" in table else ""
+            display(Markdown(f"**{name}**: {NOT_RUN}{': ' if reasons else ''}{reasons}. The file lists its rows."))
+        else:
+            display(Markdown(f"**{name}**"), shown(table))
 
 
 def read_table(cfg: RunConfig, name: str) -> pd.DataFrame:
-    """A table that an earlier notebook wrote.
+    """A table that an earlier notebook wrote, as text.
 
-    Raises: FileNotFoundError that says to run the notebooks.
+    Raises:
+        FileNotFoundError: that says to run the notebooks.
     """
     path = cfg.results_dir / "tables" / f"{name}.csv"
     if not path.is_file():
         raise FileNotFoundError(f"table {name!r} is not there: run the notebooks before 07_report.")
-    return pd.read_csv(path, keep_default_na=False)
+    return pd.read_csv(path, keep_default_na=False, dtype=str)
 
 
 def show_figures(cfg: RunConfig, names: Sequence[str]) -> None:

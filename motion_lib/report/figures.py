@@ -1,4 +1,4 @@
-"""The tables and figures of the notebooks, made from an experiment or from its records."""
+"""The figures of 02 to 05 and what they plot, made from results or records."""
 
 from collections.abc import Mapping
 
@@ -13,12 +13,11 @@ from motion_lib.evaluation.retrieval import RetrievalResult
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS, TEMPORAL_METHODS
 from motion_lib.paper import REPORTED_RETRIEVAL
 from motion_lib.report.plots import bar_figure, epoch_figure, retrieval_figure
-from motion_lib.report.tables import KIND_LABEL, chance_percent, mean_acc, select
+from motion_lib.report.tables import KIND_LABEL, Percent, candidates, mean_acc, select
 
 HELD_OUT_SOURCE = "held-out source"
 
 
-# ------------------------------------------------------------------ 02 to 05 results
 def first_results(
     results: Mapping[str, Mapping[tuple[str, str], RetrievalResult]], resamples: int = 10_000
 ) -> pd.DataFrame:
@@ -27,9 +26,9 @@ def first_results(
     for key, cells in results.items():
         row = {"Method": METHODS[key].label}
         for (target, kind), result in cells.items():
-            row[f"{DATASETS[target].label}, {KIND_LABEL[kind]}"] = result.interval(resamples).in_percent()
+            row[f"{DATASETS[target].label}, {KIND_LABEL[kind]}"] = Percent(*result.interval(resamples))
         rows.append(row)
-    chance = {f"{DATASETS[t].label}, {KIND_LABEL[k]}": f"{100 / r.scores.shape[1]:.1f}" for (t, k), r in cells.items()}
+    chance = {f"{DATASETS[t].label}, {KIND_LABEL[k]}": Percent(1 / r.scores.shape[1]) for (t, k), r in cells.items()}
     return pd.DataFrame([*rows, {"Method": "chance", **chance}])
 
 
@@ -53,9 +52,13 @@ def main_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFra
         ):
             rows += [(what, title, key, *pair) for key, pair in panel[title].items()]
     numbers = pd.DataFrame(rows, columns=["source", "data_set", "method", "named_percent", "masked_percent"])
-    chance = {DATASETS[target].label: chance_percent(records, target) for target in cfg.targets}
-    known = {title: percent for title, percent in chance.items() if not np.isnan(percent)}
-    return retrieval_figure(measured, reported, known), numbers
+    return retrieval_figure(measured, reported, _chance(records, cfg)), numbers
+
+
+def _chance(records: list[dict], cfg: RunConfig) -> dict[str, float]:
+    """{title of a target: percent that guessing gives}, of those that have records."""
+    found = {DATASETS[target].label: candidates(records, target) for target in cfg.targets}
+    return {label: 100 / classes for label, classes in found.items() if classes}
 
 
 def temporal_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:
@@ -88,5 +91,4 @@ def epochs_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataF
                 values = [100 * record["metrics"]["acc1"] for record in select(cells, epoch=epoch)]
                 parts.append((DATASETS[target].label, line, epoch, *mean_interval(values), len(values)))
     numbers = pd.DataFrame(parts, columns=["target", "line", "epoch", "mean", "low", "high", "seeds"])
-    chance = {DATASETS[target].label: chance_percent(records, target) for target in cfg.targets}
-    return epoch_figure(dict(list(numbers.groupby("target", sort=False))), chance), numbers
+    return epoch_figure(dict(list(numbers.groupby("target", sort=False))), _chance(records, cfg)), numbers

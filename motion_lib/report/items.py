@@ -5,24 +5,25 @@ own number measured? The second has an answer in the profile `paper` alone: the 
 another world and are never held against the paper's.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
-from motion_lib.methods import METHODS, TABLE_METHODS
-from motion_lib.paper import HUMAN_STUDY, REPORTED_LIKERT, REPORTED_RETRIEVAL
-from motion_lib.people.ratings import NOT_COLLECTED, StudyResult
-from motion_lib.report.breakdowns import limits, pooled
-from motion_lib.report.claims import AGREES, CANNOT_TELL, DIFFERS, NO_GAIN, NOT_CLAIMED, NOT_RUN
-from motion_lib.report.tables import KIND_LABEL, select
+from motion_lib.evaluation.intervals import Interval, grim_consistent, wilson_interval
+from motion_lib.experiment.records import answers_of
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS
+from motion_lib.paper import HUMAN_STUDY, REPORTED_LIKERT, REPORTED_RETRIEVAL, decimals
+from motion_lib.people.ratings import NOT_COLLECTED, StudyResult, judged_target, ratings_dir, read_likert, read_study
+from motion_lib.report.claims import AGREES, CANNOT_TELL, DIFFERS, NO_GAIN, NOT_CLAIMED, Curve, Finding
+from motion_lib.report.tables import KIND_LABEL, NOT_RUN, Percent, Reported, select
 
 NO_VERDICT = "no verdict"
-_DATA_MISSING = "needs Kinetics-400 and the target's videos, which the miniature stands in for"
-_ROUNDING = 0.005  # the paper prints the percentages of models with two decimals
 _PEOPLE = "needs people"
+_Row = tuple[str, str, str]  # what was found, verdict, reason
 
 
 @dataclass(frozen=True)
@@ -38,149 +39,218 @@ class People:
     studies: Mapping[tuple[str, str], StudyResult] = field(default_factory=dict)
 
 
-def number_verdicts(records: list[dict], cfg: RunConfig) -> pd.DataFrame:
-    """Every number of Tables 2 and 3 that is a model's: reported, measured on the same data, and whether they agree.
+def people_asked(cfg: RunConfig) -> People:
+    """What people answered here: ratings of the descriptions that Table 1 is of, and the retrieval studies."""
+    rated = len(read_likert(ratings_dir(cfg, f"likert-{judged_target(cfg)}")))
+    asked = {
+        (target, kind): read_study(ratings_dir(cfg, f"retrieval-{target}-{kind}"))
+        for target in cfg.targets
+        for kind in DESCRIPTION_KINDS
+    }
+    return People(rated, {at: result for at, result in asked.items() if result})
 
-    They agree if the reported percent lies in the 95 % interval over groups of clips of the mean over seeds, widened
-    by the reported number's rounding. The reported number is the best of five runs, which a mean is below by nature:
-    the verdict is on whether the number is what to expect, not on whether it can be reached.
+
+# ------------------------------------------------------------------ the numbers of Tables 2 and 3
+@dataclass(frozen=True)
+class PaperNumber:
+    """One percentage of Tables 2 and 3, and what was measured on the same data: agrees, differs or was not run.
+
+    They agree if the reported percent lies in the 95 % interval of what was measured, widened by the rounding of the
+    reported number. The interval is over groups of clips, of the mean over seeds; of people it is Wilson's. The
+    reported number is the best of five runs, which a mean is below by nature: the verdict is on whether the number is
+    what to expect, not on whether it can be reached.
     """
-    rows = []
+
+    dataset: str
+    method: str  # the paper's row
+    kind: str
+    percent: float
+    reason: str
+    measured: Interval | None = None
+
+    @property
+    def people(self) -> bool:
+        """Whether it is people's and not a model's."""
+        return self.method == "Human"
+
+    @property
+    def verdict(self) -> str:
+        """Whether reported and measured agree."""
+        if self.measured is None:
+            return NOT_RUN
+        rounding = 0.5 * 10 ** -decimals(self.percent)
+        low, high = 100 * self.measured.low - rounding, 100 * self.measured.high + rounding
+        return AGREES if low <= self.percent <= high else DIFFERS
+
+    @property
+    def reported(self) -> Reported:
+        """People's with Wilson's interval, as if one person had judged five videos a class."""
+        if not self.people:
+            return Reported(self.percent)
+        _, low, high = wilson_interval(round(self.percent * self._asked / 100), self._asked)
+        return Reported(self.percent, 100 * low, 100 * high)
+
+    @property
+    def _asked(self) -> int:
+        return HUMAN_STUDY.videos_per_class * DATASETS[self.dataset].classes
+
+    def share_of(self) -> str:
+        """Of how many whole clips it can be a share (GRIM): of split 1's test clips, of the full set's, of those shown
+        to people. Of a set above 10,000 every percentage of two decimals is a share."""
+        sizes = dict(zip(("split 1", "full set"), DATASETS[self.dataset].sizes, strict=True))
+        sizes = {f"{self._asked} answers": self._asked} if self.people else sizes
+        return "; ".join(f"{name}: {_fits(self.percent, n)}" for name, n in sizes.items())
+
+
+def _fits(percent: float, n: int) -> str:
+    if 100 / n <= 10 ** -decimals(percent):
+        return "any number is"
+    return "yes" if grim_consistent(percent, n, decimals(percent)) else "no"
+
+
+def paper_numbers(records: Sequence[dict], cfg: RunConfig, people: People | None = None) -> list[PaperNumber]:
+    """All 24 of them, in the paper's order."""
+    studies = people.studies if people else {}
+    keys = {method.paper_row: method.key for method in METHODS.values() if method.paper_row}
+    found = []
     for dataset, methods in REPORTED_RETRIEVAL.items():
-        for key in (key for key in TABLE_METHODS if METHODS[key].paper_row):
-            row = METHODS[key].paper_row
-            for kind, percent in methods[row].items():
-                measured, verdict, reason = _number(records, cfg, dataset, key, kind, percent)
-                rows.append(
-                    {
-                        "Data set": DATASETS[dataset].label,
-                        "Method": row,
-                        "Descriptions": KIND_LABEL[kind],
-                        "Reported, %": f"{percent:g}",
-                        "Measured on the same data": measured,
-                        "Verdict": verdict,
-                        "Reason": reason,
-                    }
-                )
-    return pd.DataFrame(rows)
+        for method, percents in methods.items():
+            for kind, percent in percents.items():
+                if method == "Human":
+                    measured = _by_people(studies.get((dataset, kind)), dataset)
+                elif dataset not in cfg.targets:
+                    measured = ("needs Kinetics-400 and the target's videos, which the miniature stands in for", None)
+                else:
+                    wanted = {"dataset": dataset, "method": keys[method], "descriptions": kind, "epoch": None}
+                    measured = _by_model(select(records, **wanted), cfg)
+                found.append(PaperNumber(dataset, method, kind, percent, *measured))
+    return found
 
 
-def _number(
-    records: list[dict], cfg: RunConfig, dataset: str, key: str, kind: str, percent: float
-) -> tuple[str, str, str]:
-    if dataset not in cfg.targets:
-        return NOT_RUN, NOT_RUN, _DATA_MISSING
-    cell = select(records, dataset=dataset, method=key, descriptions=kind, epoch=None)
-    if not cell:
-        return NOT_RUN, NOT_RUN, "no record: run the notebooks 02 and 03 of this profile"
-    right, groups = pooled(cell, "groups")
-    low, high = (100 * limit for limit in limits(right, groups))
-    mean = 100 * right.mean()
-    verdict = AGREES if low - _ROUNDING <= percent <= high + _ROUNDING else DIFFERS
-    lacking = cell[0]["n_expected"] - cell[0]["n_decoded"]
-    of = f"{cell[0]['n_decoded']} videos, {lacking} missing or unreadable"
+def _by_people(study: StudyResult | None, dataset: str) -> tuple[str, Interval | None]:
+    """Answers to fewer videos than the paper's five a class tell nothing."""
+    if study is None:
+        return _PEOPLE, None
+    asked = HUMAN_STUDY.videos_per_class * DATASETS[dataset].classes
+    if study.answers < asked:
+        return f"{study.answers} answers, too few: the paper has {asked}", None
+    return f"{study.answers} answers of {study.raters} raters", study.accuracy
+
+
+def _by_model(records: list[dict], cfg: RunConfig) -> tuple[str, Interval | None]:
+    if not records:
+        return "no record: run the notebooks 02 and 03 of this profile", None
+    videos, lacking = records[0]["n_decoded"], records[0]["n_expected"] - records[0]["n_decoded"]
     where = f"split {cfg.split}, {cfg.target_subset}" if cfg.target_subset == "test" else "all videos"
-    return f"{mean:.1f} [{low:.1f}, {high:.1f}]", verdict, f"{where}: {of}; mean of {len(cell)} seeds"
+    reason = f"{where}: {videos} videos, {lacking} missing or unreadable; mean of {len(records)} seeds"
+    return reason, answers_of(records).interval("groups")
 
 
-def item_verdicts(tables: Mapping[str, pd.DataFrame], cfg: RunConfig, people: People | None = None) -> pd.DataFrame:
-    """One row for every table, figure and study of the paper: what it says, what was found here, verdict, reason.
+def reported_table(records: Sequence[dict], cfg: RunConfig) -> pd.DataFrame:
+    """Every number of Tables 2 and 3: reported, measured on the same data, and of what it can be a share."""
+    return numbers_table(paper_numbers(records, cfg, people_asked(cfg)))
 
-    Args:
-        tables: "claims", "overfitting" and "numbers", as the report makes them.
-        people: what was asked of people; None: nothing.
-    """
-    people = people or People()
-    claims, overfitting = tables["claims"], tables["overfitting"]
-    main = ("above_vanilla_clip", "above_class_name_training", "noun_bias")
-    numbers, rows = tables["numbers"], []
-    for offset, target in enumerate(cfg.targets):
-        label = DATASETS[target].label
-        of_target = claims[claims["Target"] == label]
-        retrieval = of_target[of_target["Claim"].isin(main)]["Verdict"]
-        heads = of_target[of_target["Claim"] == "temporal_transformer_no_better"]["Verdict"]
-        epochs = overfitting[overfitting["Target"] == label]["Verdict"] if len(overfitting) else pd.Series(dtype=str)
-        rows += [
-            (f"Table {2 + offset}", "ours is best, masking hurts every method", *_counted(retrieval, label)),
-            (f"Table {4 + offset}", "a temporal transformer is no better than the mean", *_counted(heads, label)),
-            (f"Table {6 + offset}", "overfitting is negligible beside the gain", *_counted(epochs, label)),
+
+def numbers_table(numbers: Sequence[PaperNumber]) -> pd.DataFrame:
+    """One row a number."""
+    return pd.DataFrame(
+        [
+            {
+                "Data set": DATASETS[number.dataset].label,
+                "Method": number.method,
+                "Descriptions": KIND_LABEL[number.kind],
+                "Reported, %": number.reported,
+                "Measured on the same data, %": Percent(*number.measured) if number.measured else NOT_RUN,
+                "Verdict": number.verdict,
+                "Reason": number.reason,
+                "A whole number of clips": number.share_of(),
+            }
+            for number in numbers
         ]
+    )
+
+
+# ------------------------------------------------------------------ items
+def item_verdicts(
+    findings: Sequence[Finding], curves: Sequence[Curve], numbers: Sequence[PaperNumber], cfg: RunConfig, people: People
+) -> pd.DataFrame:
+    """One row for every table, figure and study of the paper: what it says, what was found here, verdict, reason."""
+    main = ("above_vanilla_clip", "above_class_name_training", "noun_bias")
+    rows = []
+    for offset, target in enumerate(cfg.targets):
+        of_target = [finding for finding in findings if finding.dataset == target]
+        retrieval = [f.verdict for f in of_target if f.comparison.claim in main]
+        heads = [f.verdict for f in of_target if f.comparison.claim == "temporal_transformer_no_better"]
+        epochs = [curve.verdict for curve in curves if curve.dataset == target]
+        label = DATASETS[target].label
+        rows += [
+            (f"Table {2 + offset}", "ours is best, masking hurts every method", *counted(retrieval, label)),
+            (f"Table {4 + offset}", "a temporal transformer is no better than the mean", *counted(heads, label)),
+            (f"Table {6 + offset}", "overfitting is negligible beside the gain", *counted(epochs, label)),
+        ]
+    own_texts = "counted by the same rule, but of this project's sentences" if cfg.profile == "miniature" else "counted"
     rows = [
         ("Table 1", "ratings of the descriptions", *_rated(people)),
-        *sorted(rows, key=lambda row: row[0]),
-        ("Tables 2 and 3, numbers", f"{len(numbers)} percentages", *_of_numbers(numbers)),
-        ("Tables 2 and 3, people", "98 and 98 %, 97.5 and 96 %", *_studied(people)),
+        *sorted(rows),
+        ("Tables 2 and 3, numbers", "20 percentages", *_of_models([n for n in numbers if not n.people])),
+        ("Tables 2 and 3, people", "98 and 98 %, 97.5 and 96 %", *studied([n for n in numbers if n.people], people)),
+        *(
+            (name, what, "made here", NO_VERDICT, "an illustration: there is no number to compare")
+            for name, what in (
+                ("Figure 1", "a caption beside a motion description"),
+                ("Figure 2", "prompt, description, masked description"),
+                ("Figure 3", "the method"),
+            )
+        ),
+        ("Appendix D.2", "words and verbs per description", "see statistics", NO_VERDICT, own_texts),
     ]
-    rows += [
-        (name, what, "made here", NO_VERDICT, "an illustration: there is no number to compare")
-        for name, what in (
-            ("Figure 1", "a caption beside a motion description"),
-            ("Figure 2", "prompt, description, masked description"),
-            ("Figure 3", "the method"),
-        )
-    ]
-    own_texts = "counted by the same rule, but of this project's sentences" if cfg.profile == "miniature" else "counted"
-    rows.append(("Appendix D.2", "words and verbs per description", "table of 01_generation", NO_VERDICT, own_texts))
-    columns = ["Item of the paper", "What it says", "Found here", "Verdict", "Reason"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["Item of the paper", "What it says", "Found here", "Verdict", "Reason"])
 
 
-def _of_numbers(numbers: pd.DataFrame) -> tuple[str, str, str]:
-    """Found, verdict and reason of the paper's percentages; where none was run, the reasons that each has."""
-    found, verdict, reason = _counted(numbers["Verdict"], "the paper's data")
-    return found, verdict, "; ".join(dict.fromkeys(numbers["Reason"])) if verdict == NOT_RUN else reason
+def _of_models(numbers: Sequence[PaperNumber]) -> _Row:
+    """Of the models' percentages; where none was run, the reasons that each has."""
+    found, verdict, reason = counted([number.verdict for number in numbers], "the paper's data")
+    return found, verdict, "; ".join(dict.fromkeys(n.reason for n in numbers)) if verdict == NOT_RUN else reason
 
 
-def _rated(people: People) -> tuple[str, str, str]:
-    """Found, verdict and reason of Table 1."""
+def _rated(people: People) -> _Row:
+    """Of Table 1."""
     if not people.rated:
         return NOT_COLLECTED, NOT_RUN, _PEOPLE
     return f"{people.rated} of {len(REPORTED_LIKERT)} attributes rated", NO_VERDICT, "by other people: see table1"
 
 
-def _studied(people: People) -> tuple[str, str, str]:
-    """Found, verdict and reason of the human row: does the reported percent, rounded as printed, lie in Wilson's
-    interval of what people got right on the same data? Answers to fewer videos than the paper's five a class tell
-    nothing."""
+def studied(numbers: Sequence[PaperNumber], people: People) -> _Row:
+    """Of the human row."""
     if not people.studies:
         return NOT_COLLECTED, NOT_RUN, _PEOPLE
-    found, within = [], []
-    for (target, kind), result in people.studies.items():
-        found.append(f"{DATASETS[target].label}, {KIND_LABEL[kind]}: {result.describe()}")
-        if target in REPORTED_RETRIEVAL and result.answers >= HUMAN_STUDY.videos_per_class * DATASETS[target].classes:
-            percent = REPORTED_RETRIEVAL[target]["Human"][kind]
-            rounding = 0.5 if percent == int(percent) else 0.05
-            low, high = (100 * value for value in result.accuracy[1:])
-            within.append(low - rounding <= percent <= high + rounding)
+    found = [f"{DATASETS[at].label}, {KIND_LABEL[kind]}: {result}" for (at, kind), result in people.studies.items()]
     if not any(target in REPORTED_RETRIEVAL for target, _ in people.studies):
         return "; ".join(found), NO_VERDICT, "of the miniature, which the paper's people did not see"
-    asked = f"{len(within)} of 4 numbers asked again"
-    if not all(within):
-        return "; ".join(found), DIFFERS, asked
-    return "; ".join(found), AGREES if len(within) == 4 else CANNOT_TELL, asked
+    asked = [number.verdict for number in numbers if number.measured]
+    verdict = DIFFERS if DIFFERS in asked else AGREES if len(asked) == len(numbers) else CANNOT_TELL
+    return "; ".join(found), verdict, f"{len(asked)} of {len(numbers)} numbers asked again"
 
 
-def _counted(verdicts: pd.Series, where: str) -> tuple[str, str, str]:
-    """Found, verdict and reason of some comparisons: they agree if all were run and do, and differ if one does.
+def counted(verdicts: Sequence[str], where: str) -> _Row:
+    """Of some comparisons: they agree if all were run and do, and differ if one does.
 
     What the paper does not claim is left out, and said so.
     """
-    unclaimed = int((verdicts == NOT_CLAIMED).sum())
-    verdicts = verdicts[verdicts != NOT_CLAIMED]
-    counts = verdicts.value_counts()
-    ran = len(verdicts) - counts.get(NOT_RUN, 0)
-    if not ran:
+    counts = Counter(verdicts)
+    unclaimed = counts.pop(NOT_CLAIMED, 0)
+    total = counts.total()
+    if counts[NOT_RUN] == total:
         return NOT_RUN, NOT_RUN, "nothing to compare yet"
-    known = [name for name in (AGREES, DIFFERS, CANNOT_TELL, NO_GAIN, NOT_RUN) if counts.get(name, 0)]
-    found = ", ".join(f"{name}: {counts[name]}" for name in known)
-    verdict = DIFFERS if counts.get(DIFFERS, 0) else AGREES if counts.get(AGREES, 0) == len(verdicts) else CANNOT_TELL
-    reason = f"{len(verdicts)} comparisons on {where}"
-    if ran < len(verdicts):
-        reason += f"; {len(verdicts) - ran} of them not run"
-    if counts.get(CANNOT_TELL, 0):
-        reason += f"; the intervals of {counts[CANNOT_TELL]} leave it open"
-    if counts.get(NO_GAIN, 0):
-        reason += f"; in {counts[NO_GAIN]} the gain itself is not above zero"
-    if unclaimed:
-        reason += f"; left out: {unclaimed} that the paper's own numbers contradict"
+    found = ", ".join(f"{v}: {counts[v]}" for v in (AGREES, DIFFERS, CANNOT_TELL, NO_GAIN, NOT_RUN) if counts[v])
+    verdict = DIFFERS if counts[DIFFERS] else AGREES if counts[AGREES] == total else CANNOT_TELL
+    reason = f"{total} comparisons on {where}"
+    for count, what in (
+        (counts[NOT_RUN], "{} of them not run"),
+        (counts[CANNOT_TELL], "the intervals of {} leave it open"),
+        (counts[NO_GAIN], "in {} the gain itself is not above zero"),
+        (unclaimed, "left out: {} that the paper's own numbers contradict"),
+    ):
+        if count:
+            reason += f"; {what.format(count)}"
     return found, verdict, reason

@@ -9,14 +9,13 @@ from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
 from motion_lib.data.datasets import check_missing
 from motion_lib.evaluation.features import encode_videos
-from motion_lib.evaluation.intervals import bootstrap_difference
 from motion_lib.evaluation.protocols import FULL, HALF, MEAN_OF_SPLITS, protocol_results
 from motion_lib.evaluation.retrieval import RetrievalResult, score_all
 from motion_lib.experiment.experiment import Experiment
-from motion_lib.experiment.records import ranks_of, read_records
+from motion_lib.experiment.records import answers_of, read_records
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.models.prototype import VideoTextModel
-from motion_lib.report.tables import KIND_LABEL, NOT_RUN, select
+from motion_lib.report.tables import KIND_LABEL, NOT_RUN, Percent, Points, select
 from motion_lib.storage import content_hash
 
 
@@ -28,9 +27,13 @@ def evaluate_own_model(model: VideoTextModel, experiment: Experiment, against: s
     which.
 
     Args:
-        data: an `Experiment`; `Experiment(cfg, models=False)` asks for no weights of this project's models.
+        model: any.
+        experiment: `Experiment(cfg, models=False)` asks for no weights of this project's models.
         against: method whose records the model is paired with, over the same videos and all their seeds.
-    Raises: TypeError naming what the model lacks of the protocol; TooManyMissing above the share `max_missing`.
+
+    Raises:
+        TypeError: naming what the model lacks of the protocol.
+        TooManyMissing: above the share `max_missing`.
     """
     lacking = [n for n in ("preprocess", "encode_video", "encode_text", "similarity") if not hasattr(model, n)]
     if lacking:
@@ -44,36 +47,35 @@ def evaluate_own_model(model: VideoTextModel, experiment: Experiment, against: s
         listed = [item.video_id for item in part.dataset.items]
         counted = np.isin([item.video_id for item in videos.dataset.items], listed)
         for kind, everything in zip(DESCRIPTION_KINDS, score_all(model, videos, sets), strict=True):
-            cell = select(records, dataset=target, method=against, descriptions=kind, epoch=None)
+            recorded = select(records, dataset=target, method=against, descriptions=kind, epoch=None)
             result = replace(everything.among(counted), failed=part.failed, missing=part.dataset.missing)
-            found = protocol_results(everything, experiment.data.protocol_lists(target, kind), cfg.bootstrap_resamples)
+            lists = experiment.data.protocol_lists(target, kind)
             row = {"Target": DATASETS[target].label, "Descriptions": KIND_LABEL[kind]}
-            row["Videos"] = f"{len(result.labels)} ({_named(cfg)})"
-            row |= _measured(result, found, cfg.bootstrap_resamples)
-            rows.append(row | _paired(result, cell, METHODS[against].label))
+            row["Videos"] = f"{len(result.labels)} ({_subset(cfg)})"
+            row |= _measured(result, protocol_results(everything, lists, cfg.bootstrap_resamples), cfg)
+            rows.append(row | {f"Less {METHODS[against].label}, points": _gap(result, recorded)})
     return pd.DataFrame(rows)
 
 
-def _named(cfg: RunConfig) -> str:
+def _subset(cfg: RunConfig) -> str:
     return "all" if cfg.target_subset == "all" else f"{cfg.target_subset}, split {cfg.split}"
 
 
-def _measured(result: RetrievalResult, found: dict[str, dict], resamples: int) -> dict[str, str]:
-    row = {"Top-1": result.interval(resamples).in_percent(), "Top-5": f"{100 * result.accuracy(5):.1f}"}
-    row["Mean per class"] = f"{100 * result.mean_per_class_acc:.1f}"
+def _measured(result: RetrievalResult, protocols: dict[str, dict], cfg: RunConfig) -> dict[str, object]:
+    row = {"Top-1": Percent(*result.interval(cfg.bootstrap_resamples)), "Top-5": Percent(result.accuracy(5))}
+    row["Mean per class"] = Percent(result.mean_per_class_acc)
     for name in (FULL, MEAN_OF_SPLITS, HALF):
-        row[name.capitalize()] = f"{100 * found[name]['acc1']:.1f}" if "acc1" in found[name] else NOT_RUN
-    row |= {"Chance": f"{100 / result.scores.shape[1]:.1f}", "Unreadable": str(len(result.failed))}
-    return row | {"Not on disk": str(len(result.missing))}
+        row[name.capitalize()] = Percent(protocols[name]["acc1"]) if "acc1" in protocols[name] else NOT_RUN
+    row |= {"Chance": Percent(1 / result.scores.shape[1]), "Unreadable": len(result.failed)}
+    return row | {"Not on disk": len(result.missing)}
 
 
-def _paired(result: RetrievalResult, cell: list[dict], label: str) -> dict[str, str]:
-    """The gap to a recorded method over the same videos, resampled over classes with all its seeds."""
-    column = f"Less {label}, points"
-    same = [record for record in cell if record["video_list_hash"] == content_hash(list(result.video_ids))]
+def _gap(result: RetrievalResult, recorded: list[dict]) -> Points | str:
+    """To a recorded method over the same videos, resampled over classes with all its seeds."""
+    videos = content_hash(list(result.video_ids))
+    same = [record for record in recorded if record["video_list_hash"] == videos]
     if not same:
-        return {column: NOT_RUN if not cell else "its records are of other videos"}
-    theirs = np.concatenate([ranks_of(record) == 0 for record in same])
-    ours, classes = (np.tile(values, len(same)) for values in (result.correct, result.labels))
-    gap = bootstrap_difference(ours, theirs, classes)
-    return {column: gap.in_points()}
+        return "its records are of other videos" if recorded else NOT_RUN
+    theirs = answers_of(same)
+    ours = replace(theirs, right=np.tile(result.correct.astype(float), len(same)))
+    return Points(*ours.less(theirs).interval())

@@ -189,7 +189,7 @@ def epoch_figure(curves: Mapping[str, pd.DataFrame], chance: Mapping[str, float]
                 ax.plot(part["epoch"], part["mean"], color=colour, marker=marker, linestyle=style, label=line)
                 if part["low"].notna().all():
                     ax.fill_between(part["epoch"], part["low"].clip(0), part["high"], color=colour, alpha=0.18, lw=0)
-            if chance and np.isfinite(chance[title]):
+            if chance and title in chance:
                 ax.axhline(chance[title], color="0.35", lw=1, linestyle=":", label="chance")
             ax.set(title=title, xlabel="Epoch (0: before fine-tuning)")
             ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))

@@ -1,16 +1,24 @@
-"""Tables from records: reported and measured beside each other, never in one column."""
+"""Tables from records: reported and measured beside each other, never in one column.
 
-from collections.abc import Mapping
+Cells are numbers until a table is written or shown: `str` of a cell is its printed form.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 
 from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
 from motion_lib.evaluation.intervals import mean_and_sd
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, Method
-from motion_lib.paper import REPORTED_RETRIEVAL
+from motion_lib.paper import REPORTED_RETRIEVAL, decimals
 from motion_lib.people.ratings import NOT_COLLECTED
 from motion_lib.storage import write_text
 
@@ -19,89 +27,172 @@ UNAVAILABLE = "numbers not in the text at hand"  # Tables 4 to 7
 KIND_LABEL = {"object": "object named", "masked": "object masked"}
 
 
-def measured_cell(records: list[dict]) -> str:
-    """Top-1 percent of the records of one cell: one set of weights with its bootstrap interval, several seeds with
-    mean and sd."""
-    if not records:
-        return NOT_RUN
-    values = [100 * record["metrics"]["acc1"] for record in records]
-    if len(records) > 1 and not same_weights(records):
-        mean, sd, n = mean_and_sd(values)
-        return f"{mean:.1f} ± {sd:.1f} (n={n})"
-    metrics = records[0]["metrics"]
-    return f"{values[0]:.1f} [{100 * metrics['acc1_low']:.1f}, {100 * metrics['acc1_high']:.1f}]"
+# ------------------------------------------------------------------ cells
+@dataclass(frozen=True)
+class Percent:
+    """A share: "12.3", or with its limits "12.3 [4.5, 20.1]". `Percent(*interval)` takes an `Interval`."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    _form: ClassVar[str] = ".1f"
+
+    def __str__(self) -> str:
+        value, low, high = (format(100 * part, self._form) for part in (self.value, self.low, self.high))
+        return value if math.isnan(self.low) else f"{value} [{low}, {high}]"
 
 
-def same_weights(records: list[dict]) -> bool:
-    """Whether all records are of one model: nothing was trained, or the weights are as released."""
-    return len({record["checkpoint_sha256"] for record in records}) == 1
+class Points(Percent):
+    """A difference of two shares, with its sign: "+1.2 [-3.4, +5.8]"."""
+
+    _form = "+.1f"
 
 
-def select(records: list[dict], **wanted: object) -> list[dict]:
+@dataclass(frozen=True)
+class Spread:
+    """Mean of a share and its standard deviation: "17.5 ± 0.4 (n=3)" over n seeds, without n over splits or draws."""
+
+    value: float
+    sd: float
+    n: int = 0
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.1f} ± {100 * self.sd:.1f}" + (f" (n={self.n})" if self.n else "")
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Percent as the paper prints it, with limits in percent where the number has some."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    def __str__(self) -> str:
+        printed = f"{self.value:.{decimals(self.value)}f}"
+        return printed if math.isnan(self.low) else f"{printed} [{self.low:.1f}, {self.high:.1f}]"
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What guessing among so many descriptions gets: "3.1 (1 of 32)"."""
+
+    classes: int
+
+    def __str__(self) -> str:
+        return f"{100 / self.classes:.1f} (1 of {self.classes})"
+
+
+@dataclass(frozen=True)
+class PValue:
+    """A p-value: "0.013", "< 0.001"."""
+
+    value: float
+
+    def __str__(self) -> str:
+        return "< 0.001" if self.value < 0.001 else f"{self.value:.3f}"
+
+
+# ------------------------------------------------------------------ files and notebooks
+_NUMBER = re.compile(r"(< )?[-+]?\d[\d.]*( [±\[(].*)?")
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A pipe table: columns that hold numbers are set flush right, those of words left."""
+    texts = table.map(str)
+    right = [texts[name].map(lambda text: bool(_NUMBER.fullmatch(text))).any() for name in texts]
+    lines = [list(texts), ["---:" if flush else "---" for flush in right], *texts.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def shown(table: pd.DataFrame) -> Markdown:
+    """A table as a notebook shows it: the same text as in its file."""
+    return Markdown(markdown(table))
+
+
+def write_table(table: pd.DataFrame, cfg: RunConfig, name: str) -> Path:
+    """Write `results/<profile>/tables/<name>.csv` and `.md`; returns the CSV's path."""
+    folder = cfg.results_dir / "tables"
+    write_text(folder / f"{name}.md", markdown(table))
+    return write_text(folder / f"{name}.csv", table.map(str).to_csv(index=False, lineterminator="\n"))
+
+
+# ------------------------------------------------------------------ records
+def select(records: Sequence[dict], **wanted: object) -> list[dict]:
     """Records whose fields have these values."""
     return [r for r in records if all(r[name] == value for name, value in wanted.items())]
 
 
-def mean_acc(records: list[dict]) -> float:
+def measured_cell(records: Sequence[dict]) -> Percent | Spread | str:
+    """Top-1 of one method under one condition: one set of weights with its bootstrap interval, several with sd."""
+    if not records:
+        return NOT_RUN
+    metrics = records[0]["metrics"]
+    if len({record["checkpoint_sha256"] for record in records}) == 1:  # one seed, not trained, or as released
+        return Percent(metrics["acc1"], metrics["acc1_low"], metrics["acc1_high"])
+    return Spread(*mean_and_sd([record["metrics"]["acc1"] for record in records]))
+
+
+def mean_acc(records: Sequence[dict]) -> float:
     """Mean top-1 percent over the records' seeds; nan without records."""
-    return float(np.mean([100 * r["metrics"]["acc1"] for r in records])) if records else float("nan")
+    return float(np.mean([100 * r["metrics"]["acc1"] for r in records])) if records else math.nan
 
 
-def chance_percent(records: list[dict], dataset: str) -> float:
-    """Top-1 percent of guessing among the data set's descriptions; nan without records."""
+def candidates(records: Sequence[dict], dataset: str) -> int:
+    """Among how many descriptions a data set's are retrieved; 0 without records."""
     classes = {record["protocol"]["classes"] for record in select(records, dataset=dataset)}
-    return 100 / classes.pop() if len(classes) == 1 else float("nan")
+    return classes.pop() if len(classes) == 1 else 0
 
 
-def _reported(dataset: str, method: Method, kind: str) -> str:
-    if method.paper_row is None:
-        return "not in the paper"
-    return f"{REPORTED_RETRIEVAL[DATASETS[dataset].paper][method.paper_row][kind]:g}"
-
-
+# ------------------------------------------------------------------ the paper's tables
 def retrieval_table(
-    records: list[dict], dataset: str, methods: tuple[str, ...], human: Mapping[str, str] | None = None
+    records: list[dict], dataset: str, methods: tuple[str, ...], human: Mapping[str, object] | None = None
 ) -> pd.DataFrame:
     """Table 2 or 3: one row a method; reported percent of the paper, measured percent of this profile.
 
-    `human` is {kind: outcome of the retrieval study}; without one the human row is reported only. The chance
-    row follows from the number of classes on either side.
+    Args:
+        records: all of a profile.
+        dataset: the target.
+        methods: keys, in the order of the rows.
+        human: {kind: outcome of the retrieval study}; without one the human row is reported only.
     """
-    final, rows = select(records, dataset=dataset, epoch=None), []
-    for key in methods:
-        method = METHODS[key]
-        cells = {kind: select(final, method=key, descriptions=kind) for kind in DESCRIPTION_KINDS}
-        drop = mean_acc(cells["object"]) - mean_acc(cells["masked"])
-        row = {
-            "Method": method.label,
-            "Weights run": cells["object"][0]["weights"] if cells["object"] else NOT_RUN,
-        }
-        row |= {f"Reported, {KIND_LABEL[kind]}": _reported(dataset, method, kind) for kind in DESCRIPTION_KINDS}
-        row |= {f"Measured, {KIND_LABEL[kind]}": measured_cell(cells[kind]) for kind in DESCRIPTION_KINDS}
-        rows.append({**row, "Measured drop": NOT_RUN if np.isnan(drop) else f"{drop:.1f}"})
-    row = {"Method": "Chance", "Weights run": "none"}
-    for side, chance in (
-        ("Reported", 100 / DATASETS[DATASETS[dataset].paper].classes),
-        ("Measured", chance_percent(final, dataset)),
-    ):
-        cell = NOT_RUN if np.isnan(chance) else f"{chance:.1f} (1 of {round(100 / chance)})"
-        row |= {f"{side}, {KIND_LABEL[kind]}": cell for kind in DESCRIPTION_KINDS}
-    rows.append({**row, "Measured drop": "0.0"})
-    reported = REPORTED_RETRIEVAL[DATASETS[dataset].paper]["Human"]
-    row = {"Method": "Human estimate", "Weights run": "people"}
-    row |= {f"Reported, {KIND_LABEL[kind]}": f"{reported[kind]:g}" for kind in DESCRIPTION_KINDS}
-    human_here = human or dict.fromkeys(DESCRIPTION_KINDS, NOT_COLLECTED)
-    row |= {f"Measured, {KIND_LABEL[kind]}": human_here[kind] for kind in DESCRIPTION_KINDS}
-    return pd.DataFrame([*rows, {**row, "Measured drop": NOT_COLLECTED}])
+    final, paper = select(records, dataset=dataset, epoch=None), DATASETS[dataset].paper
+    rows = [_method_row(select(final, method=key), METHODS[key], REPORTED_RETRIEVAL[paper]) for key in methods]
+    here, there = candidates(final, dataset), DATASETS[paper].classes
+    chance = Chance(here) if here else NOT_RUN
+    rows.append(_row("Chance", "none", dict.fromkeys(DESCRIPTION_KINDS, Chance(there)), chance, Percent(0.0)))
+    reported = {kind: Reported(percent) for kind, percent in REPORTED_RETRIEVAL[paper]["Human"].items()}
+    rows.append(_row("Human estimate", "people", reported, human or NOT_COLLECTED, NOT_COLLECTED))
+    return pd.DataFrame(rows)
+
+
+def _method_row(records: list[dict], method: Method, paper: Mapping[str, Mapping[str, float]]) -> dict:
+    cells = {kind: select(records, descriptions=kind) for kind in DESCRIPTION_KINDS}
+    row = paper.get(method.paper_row, {})
+    reported = {kind: Reported(row[kind]) if row else "not in the paper" for kind in DESCRIPTION_KINDS}
+    drop = (mean_acc(cells["object"]) - mean_acc(cells["masked"])) / 100
+    measured = {kind: measured_cell(cell) for kind, cell in cells.items()}
+    weights = cells["object"][0]["weights"] if cells["object"] else NOT_RUN
+    return _row(method.label, weights, reported, measured, NOT_RUN if math.isnan(drop) else Percent(drop))
+
+
+def _row(label: str, weights: str, reported: Mapping, measured: Mapping | object, drop: object) -> dict:
+    measured = measured if isinstance(measured, Mapping) else dict.fromkeys(DESCRIPTION_KINDS, measured)
+    row = {"Method": label, "Weights run": weights}
+    row |= {f"Reported, {KIND_LABEL[kind]}": reported[kind] for kind in DESCRIPTION_KINDS}
+    return row | _measured(measured) | {"Measured drop": drop}
+
+
+def _measured(cells: Mapping[str, object]) -> dict[str, object]:
+    return {f"Measured, {KIND_LABEL[kind]}": cells[kind] for kind in DESCRIPTION_KINDS}
 
 
 def temporal_table(records: list[dict], dataset: str) -> pd.DataFrame:
     """Table 4 or 5: mean pooling against the temporal transformer; the paper's numbers are not in the text at hand."""
     final, rows = select(records, dataset=dataset, epoch=None), []
     for key, head in (("motion", "mean over frames"), ("motion_temporal", "6-layer temporal transformer")):
-        row = {"Video head": head, "Reported": UNAVAILABLE}
-        cells = {kind: select(final, method=key, descriptions=kind) for kind in DESCRIPTION_KINDS}
-        rows.append(row | {f"Measured, {KIND_LABEL[kind]}": measured_cell(cell) for kind, cell in cells.items()})
+        cells = {kind: measured_cell(select(final, method=key, descriptions=kind)) for kind in DESCRIPTION_KINDS}
+        rows.append({"Video head": head, "Reported": UNAVAILABLE, **_measured(cells)})
     return pd.DataFrame(rows)
 
 
@@ -110,20 +201,6 @@ def epoch_table(records: list[dict], method: str, dataset: str) -> pd.DataFrame:
     chosen = [r for r in select(records, method=method, dataset=dataset) if r["epoch"] is not None]
     rows = []
     for epoch in sorted({record["epoch"] for record in chosen}):
-        cells = {kind: select(chosen, epoch=epoch, descriptions=kind) for kind in DESCRIPTION_KINDS}
-        measured = {f"Measured, {KIND_LABEL[kind]}": measured_cell(cell) for kind, cell in cells.items()}
-        rows.append({"Epoch": epoch, "Reported": UNAVAILABLE, **measured})
+        cells = {kind: measured_cell(select(chosen, epoch=epoch, descriptions=kind)) for kind in DESCRIPTION_KINDS}
+        rows.append({"Epoch": epoch, "Reported": UNAVAILABLE, **_measured(cells)})
     return pd.DataFrame(rows)
-
-
-def write_table(table: pd.DataFrame, cfg: RunConfig, name: str) -> Path:
-    """Write `results/<profile>/tables/<name>.csv` and `.md`; returns the CSV's path."""
-    folder = cfg.results_dir / "tables"
-    write_text(folder / f"{name}.md", markdown(table))
-    return write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A pipe table with one header line."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).values.tolist()]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"

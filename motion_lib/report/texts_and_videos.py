@@ -1,4 +1,4 @@
-"""Tables and figures of what goes in: data sets, texts, masking, the reported percentages."""
+"""Tables and figures of what goes in: data sets, texts, masking."""
 
 import numpy as np
 import pandas as pd
@@ -6,12 +6,10 @@ from matplotlib.figure import Figure
 
 from motion_lib.data.catalogue import DATASETS
 from motion_lib.data.datasets import open_dataset
-from motion_lib.evaluation.intervals import grim_consistent
 from motion_lib.experiment.experiment import Experiment
 from motion_lib.methods import DESCRIPTION_KINDS
-from motion_lib.paper import REPORTED_RETRIEVAL, REPORTED_STATISTICS
+from motion_lib.paper import REPORTED_STATISTICS
 from motion_lib.report.diagrams import caption_table, contact_sheet
-from motion_lib.report.tables import KIND_LABEL
 from motion_lib.texts import descriptions as texts
 from motion_lib.texts.generation import prompt_of
 
@@ -83,32 +81,32 @@ def generation_figure(experiment: Experiment, classes: int) -> tuple[Figure, pd.
 
 
 def statistics_table(experiment: Experiment) -> pd.DataFrame:
-    """Appendix D.2: reported numbers of the paper's data sets, measured ones of this profile's."""
+    """Appendix D.2: reported numbers of the paper's data sets, measured ones of this profile's, and how many
+    descriptions masking changes."""
     rows = []
     for name in (experiment.cfg.source, *experiment.cfg.targets):
         measured = texts.statistics(experiment.data.descriptions(name, "object"))
         reported = REPORTED_STATISTICS[DATASETS[name].paper]
-        row = {
-            "Descriptions of": DATASETS[name].label,
-            "Videos, measured": _listed_videos(experiment, name),
-            "Videos, reported": reported.videos,
-            "Descriptions": measured.descriptions,
-            "Distinct": measured.unique,
-        }
-        row |= {"Words each, measured": f"{measured.words_per_description:.2f}"}
-        row |= {
-            "Verbs each, measured": f"{measured.verbs_per_description:.2f}",
-            "Verbs, measured": measured.verbs,
-        }
-        row |= {"Words each, reported": f"{reported.words_per_description:g}"}
-        row |= {
-            "Verbs each, reported": f"{reported.verbs_per_description:g}",
-            "Verbs, reported": reported.verbs,
-        }
         # The miniature's texts are others than the paper's: there is nothing to deviate from.
-        same = name in REPORTED_STATISTICS
-        row["Verbs, deviation"] = f"{100 * (measured.verbs / reported.verbs - 1):+.1f} %" if same else "other texts"
-        rows.append({**row, "Counting rule (measured)": measured.verb_rule})
+        deviation = f"{100 * (measured.verbs / reported.verbs - 1):+.1f} %" if name in REPORTED_STATISTICS else None
+        rows.append(
+            {
+                "Descriptions of": DATASETS[name].label,
+                "Videos, measured": _listed_videos(experiment, name),
+                "Videos, reported": reported.videos,
+                "Descriptions": measured.descriptions,
+                "Distinct": measured.unique,
+                "Changed by masking": "not masked" if name == experiment.cfg.source else len(_masked(experiment, name)),
+                "Words each, measured": round(measured.words_per_description, 2),
+                "Words each, reported": reported.words_per_description,
+                "Verbs each, measured": round(measured.verbs_per_description, 2),
+                "Verbs each, reported": reported.verbs_per_description,
+                "Verbs, measured": measured.verbs,
+                "Verbs, reported": reported.verbs,
+                "Verbs, deviation": deviation or "other texts",
+                "Counting rule (measured)": measured.verb_rule,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -118,12 +116,17 @@ def _listed_videos(experiment: Experiment, name: str) -> int:
     return len(dataset) + len(dataset.missing)
 
 
+def _masked(experiment: Experiment, target: str) -> list[int]:
+    """The classes of a target whose description masking changes."""
+    return texts.changed_by_masking(*(experiment.data.descriptions(target, kind) for kind in DESCRIPTION_KINDS))
+
+
 def masking_table(experiment: Experiment) -> pd.DataFrame:
     """How many descriptions masking changes, with one example of each target."""
     rows = []
     for target in experiment.cfg.targets:
         named, masked = (experiment.data.descriptions(target, kind) for kind in DESCRIPTION_KINDS)
-        changed = texts.changed_by_masking(named, masked)
+        changed = _masked(experiment, target)
         first = changed[0] if changed else 0
         rows.append(
             {
@@ -134,29 +137,3 @@ def masking_table(experiment: Experiment) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def granularity_table() -> pd.DataFrame:
-    """Whether each reported percent can be a whole number of the test clips of split 1, or of the full set.
-
-    Of UCF-101's 13,320 clips every percentage of two decimals is some whole number: there the question has no answer.
-    """
-    rows = []
-    for dataset, methods in REPORTED_RETRIEVAL.items():
-        for method, cells in methods.items():
-            if method == "Human":
-                continue  # five videos a class, another protocol
-            for kind, percent in cells.items():
-                decimals = 1 if percent == 28.9 else 2  # ViFi-CLIP's masked value is printed with one decimal
-                fits = [_fits(percent, n, decimals) for n in DATASETS[dataset].sizes]
-                row = {"Data set": DATASETS[dataset].label, "Method": method, "Descriptions": KIND_LABEL[kind]}
-                rows.append(
-                    {**row, "Reported, %": f"{percent:g}", "Share of split 1": fits[0], "Of the full set": fits[1]}
-                )
-    return pd.DataFrame(rows)
-
-
-def _fits(percent: float, n: int, decimals: int) -> str:
-    if 100 / n <= 10**-decimals:
-        return "any number is"
-    return "yes" if grim_consistent(percent, n, decimals) else "no"

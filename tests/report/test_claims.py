@@ -1,0 +1,189 @@
+"""Paired comparisons and verdicts, from hand-made records."""
+
+import numpy as np
+import pytest
+
+from motion_lib.evaluation.intervals import Interval, mcnemar_exact
+from motion_lib.experiment.records import read_records
+from motion_lib.report.claims import (
+    AGREES,
+    CANNOT_TELL,
+    COMPARISONS,
+    DIFFERS,
+    DIRECTIONS,
+    MARGIN,
+    NO_GAIN,
+    Comparison,
+    Curve,
+    Side,
+    claims_table,
+    compare,
+    curves,
+    findings,
+    findings_table,
+    overfitting_table,
+    verdict,
+    verdict_counts,
+)
+from motion_lib.report.tables import NOT_RUN, Points
+from tests.made_records import CLASSES, CLIPS, HMDB, UCF, put, put_everything
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "no_better", "expected"),
+    [
+        (0.01, 0.2, False, AGREES),
+        (-0.2, -0.01, False, DIFFERS),
+        (-0.01, 0.2, False, CANNOT_TELL),
+        (0.0, 0.0, False, CANNOT_TELL),
+        (0.01, 0.02, True, DIFFERS),
+        (-0.3, MARGIN / 2, True, AGREES),
+        (-0.3, -0.1, True, AGREES),
+        (-0.01, MARGIN * 2, True, CANNOT_TELL),
+    ],
+)
+def test_a_verdict_reads_the_whole_interval(low, high, no_better, expected):
+    assert verdict(Interval((low + high) / 2, low, high), no_better) == expected
+
+
+OURS_ABOVE = Comparison("above_vanilla_clip", Side("motion", "object"), Side("clip", "object"))
+NO_BETTER = Comparison("x", Side("motion_temporal", "object"), Side("motion", "object"), no_better=True)
+
+
+def test_a_planted_difference_is_found_whichever_way_it_goes(cfg):
+    put(cfg, "motion", sixths=5)
+    put(cfg, "clip", sixths=2)
+    found = compare(read_records(cfg), UCF, OURS_ABOVE)
+    assert (found.gap.estimate, found.verdict, found.seeds) == (0.5, AGREES, 1)
+    put(cfg, "motion", sixths=1)
+    found = compare(read_records(cfg), UCF, OURS_ABOVE)
+    assert (found.gap.estimate, found.verdict) == (pytest.approx(-1 / 6), DIFFERS)
+
+
+def test_identical_methods_cannot_be_told_apart(cfg):
+    put(cfg, "motion")
+    put(cfg, "clip")
+    put(cfg, "motion_temporal")
+    found = compare(read_records(cfg), UCF, OURS_ABOVE)
+    assert (found.gap, found.verdict) == (Interval(0, 0, 0), CANNOT_TELL)
+    assert np.isnan(found.visible)
+    assert findings_table([found]).loc[0, "Smallest visible gap"] == "not known"
+    assert compare(read_records(cfg), UCF, NO_BETTER).verdict == AGREES
+
+
+def test_a_gain_in_half_of_the_classes_cannot_be_told(cfg):
+    """Classes are what is resampled: many clips of few classes do not make a gap certain."""
+    put(cfg, "motion", sixths=[6, 0] * (CLASSES // 2))
+    put(cfg, "clip", sixths=[0, 5] * (CLASSES // 2))
+    found = compare(read_records(cfg), UCF, OURS_ABOVE)
+    assert (found.gap.estimate, found.verdict) == (pytest.approx(1 / 12), CANNOT_TELL)
+    assert found.visible > 0.2
+    assert found.over_groups.low > found.gap.low  # other recordings of the same classes ask for less
+
+
+def test_a_seed_that_only_one_side_has_is_not_compared(cfg):
+    put(cfg, "motion", sixths=5)
+    put(cfg, "clip", sixths=2, seed=1)
+    found = compare(read_records(cfg), UCF, OURS_ABOVE)
+    assert (found.verdict, found.gap, found.seeds) == (NOT_RUN, None, 0)
+    put(cfg, "clip", sixths=3)
+    assert compare(read_records(cfg), UCF, OURS_ABOVE).seeds == 1
+
+
+def test_methods_that_saw_other_videos_are_not_paired(cfg):
+    put(cfg, "motion")
+    put(cfg, "clip", video_ids=tuple(f"other {n}" for n in range(CLASSES * CLIPS)))
+    with pytest.raises(ValueError, match=r"miniature UCF-like, Our method above .*seeds \[0\]: .*other videos"):
+        compare(read_records(cfg), UCF, OURS_ABOVE)
+
+
+def test_every_claim_of_the_paper_is_asked_on_both_targets(cfg):
+    found = findings(put_everything(cfg), (UCF, HMDB))
+    assert len(found) == len(findings_table(found)) == 2 * len(COMPARISONS)
+    assert NOT_RUN not in {finding.verdict for finding in found}
+    assert {finding.comparison.claim for finding in found} == set(DIRECTIONS)
+    counts = verdict_counts(found)
+    assert counts.drop(columns=["Direction tested", "Where"]).to_numpy().sum() == len(found)
+    assert list(zip(counts["Direction tested"], counts["Where"], strict=True)) == list(DIRECTIONS.values())
+    chosen = claims_table(read_records(cfg), (UCF,), ("noun_bias",))
+    assert set(chosen["Direction tested"]) == {DIRECTIONS["noun_bias"][0]}
+
+
+def test_claims_without_records_are_not_run():
+    found = findings([], (UCF,))
+    assert {finding.verdict for finding in found} == {NOT_RUN}
+    assert verdict_counts(found)[NOT_RUN].sum() == len(COMPARISONS)
+    assert set(findings_table(found)["Gap, points [95 % over classes]"]) == {NOT_RUN}
+
+
+@pytest.mark.parametrize(
+    ("curve", "best", "gain", "loss", "expected"),
+    [
+        ((1, 4, 5, 5), 2, 4 / 6, 0, AGREES),
+        ((1, 6, 5, 3), 1, 2 / 6, 3 / 6, DIFFERS),
+        ((3, 2, 2, 1), 0, -2 / 6, 2 / 6, NO_GAIN),
+    ],
+)
+def test_overfitting_is_weighed_against_the_gain(cfg, curve, best, gain, loss, expected):
+    for epoch, sixths in enumerate(curve):
+        put(cfg, sixths=sixths, epoch=epoch)
+    put(cfg, sixths=6)  # the final record is no point of the curve
+    (found,) = curves(read_records(cfg), (UCF, HMDB))
+    assert (found.best, found.verdict) == (best, expected)
+    assert (found.gain.estimate, found.loss.estimate) == (pytest.approx(gain), pytest.approx(loss))
+    (row,) = overfitting_table(read_records(cfg), (UCF, HMDB)).to_dict("records")
+    assert row["Gain over epoch 0, points"] == Points(*found.gain)
+    assert (row["Best epoch"], row["Verdict"]) == (best, expected)
+
+
+@pytest.mark.parametrize(
+    ("gain", "loss", "expected"),
+    [
+        (Interval(0.10, 0.05, 0.15), Interval(0.00, 0.00, 0.01), AGREES),
+        (Interval(0.10, 0.05, 0.15), Interval(0.01, 0.00, 0.04), CANNOT_TELL),
+        (Interval(0.10, 0.05, 0.15), Interval(0.06, 0.03, 0.09), DIFFERS),
+        (Interval(0.02, -0.01, 0.05), Interval(0.00, 0.00, 0.00), NO_GAIN),
+    ],
+)
+def test_the_verdict_on_overfitting_reads_the_intervals(gain, loss, expected):
+    assert Curve(UCF, "object", gain, 1, loss).verdict == expected
+
+
+def test_one_epoch_is_no_curve(cfg):
+    put(cfg, epoch=0)
+    assert overfitting_table(read_records(cfg), (UCF,)).empty
+
+
+# --- McNemar ---
+
+
+def test_claims_correct_mcnemar_over_their_rows(cfg):
+    put(cfg, "motion", sixths=5)
+    put(cfg, "clip", sixths=1)
+    put(cfg, "names", sixths=4)
+    table = claims_table(read_records(cfg), (UCF,), ("above_vanilla_clip", "above_class_name_control"))
+    shown = dict(zip(table["Comparison"], table["McNemar p, Holm"].map(str), strict=True))
+    assert shown["Our method above Vanilla CLIP (object named)"] == "< 0.001"
+    alone = mcnemar_exact(np.repeat([True, False], [5, 1]).repeat(CLASSES), np.repeat([True, False], [4, 2]).repeat(12))
+    assert float(alone) < 0.001  # 12 clips of 72 differ, all one way
+    assert list(table["McNemar p, Holm"]).count(NOT_RUN) == 2  # the masked rows were not run
+
+
+@pytest.mark.parametrize(("ours", "shown"), [((6, 3), "1.000"), ((6, 0), "1.000"), ((6, 6), "< 0.001")])
+def test_a_gap_counts_if_every_seed_has_it_in_one_direction(cfg, ours, shown):
+    """Nothing in one of the seeds, or the opposite: no gap, however small each seed's own p-value."""
+    for seed, sixths in enumerate(ours):
+        put(cfg, "motion", sixths=sixths, seed=seed)
+        put(cfg, "clip", sixths=3, seed=seed)
+    table = claims_table(read_records(cfg), (UCF,), ("above_vanilla_clip",))
+    assert str(table.loc[0, "McNemar p, Holm"]) == shown
+
+
+def test_a_claim_of_no_gap_is_no_test_for_one(cfg):
+    """It has no p-value, and Holm does not count it."""
+    for method, sixths in (("motion", 5), ("motion_temporal", 5), ("names", 4)):
+        put(cfg, method, sixths=sixths)
+    tests = ("temporal_transformer_no_better", "above_class_name_control")
+    both, one = (claims_table(read_records(cfg), (UCF,), chosen) for chosen in (tests, tests[1:]))
+    named = both["Comparison"].str.endswith("(object named)")
+    assert both[named]["McNemar p, Holm"].tolist() == [one.loc[0, "McNemar p, Holm"], "claims no gap"]
