@@ -16,7 +16,7 @@ from motion_lib.experiment.records import read_records, records_dir
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
 from motion_lib.people.ratings import NOT_COLLECTED, StudyResult, ratings_dir, read_study
 from motion_lib.report.breakdowns import protocol_table, write_numbers
-from motion_lib.report.claims import Curve, Finding, curves, curves_table, findings, findings_table
+from motion_lib.report.claims import AGREES, Curve, Finding, curves, curves_table, findings, findings_table
 from motion_lib.report.items import PaperNumber, item_verdicts, numbers_table, paper_numbers, people_asked
 from motion_lib.report.tables import (
     KIND_LABEL,
@@ -96,24 +96,20 @@ class Report:
     def read_retrieval(self, target: str) -> str:
         """Who has the highest mean, and what masking costs."""
         final, label = select(self.records, dataset=target, epoch=None), DATASETS[target].label
-        means = {
-            kind: {
-                key: mean_acc(cell) / 100
-                for key in TABLE_METHODS
-                if (cell := select(final, method=key, descriptions=kind))
+        frame = pd.DataFrame(
+            {
+                kind: {k: mean_acc(select(final, method=k, descriptions=kind)) for k in TABLE_METHODS}
+                for kind in KIND_LABEL
             }
-            for kind in DESCRIPTION_KINDS
-        }
-        if not all(means.values()):
+        ).dropna()
+        if frame.empty:
             return f"{label}: {NOT_RUN}."
-        first = [
-            f"{KIND_LABEL[kind]}, {METHODS[best].label} has the highest mean ({Percent(of[best])} %)"
-            for kind, of in means.items()
-            for best in [max(of, key=of.get)]
-        ]
-        drops = sorted(means["object"][key] - means["masked"][key] for key in means["object"].keys() & means["masked"])
-        cost = f"masking changes the methods' means by {Points(-drops[-1])} to {Points(-drops[0])} points"
-        return f"{label}: {'; '.join(first)}; {cost}."
+        first = (
+            f"{KIND_LABEL[kind]}, {METHODS[means.idxmax()].label} has the highest mean ({means.max():.1f} %)"
+            for kind, means in frame.items()
+        )
+        cost = frame["object"] - frame["masked"]
+        return f"{label}: {'; '.join(first)}; masking costs from {cost.min():+.1f} to {cost.max():+.1f} points."
 
     def read_claims(self, *claims: str) -> str:
         """How many comparisons of some claims have a gap whose interval over classes leaves out zero."""
@@ -130,21 +126,20 @@ class Report:
 
     def read_curves(self) -> str:
         """Where the best epoch lies, and what is lost after it."""
-        said = [
-            f"{DATASETS[c.dataset].label}, {KIND_LABEL[c.kind]}: best after epoch {c.best}, {Points(-c.loss.estimate)} "
-            f"points from there to the last, {Points(c.gain.estimate)} over epoch 0"
-            for c in self.curves
-        ]
-        return "; ".join(said) + "." if said else "No epochs were run."
+        said = (
+            f"{DATASETS[curve.dataset].label}, {KIND_LABEL[curve.kind]}: best after epoch {curve.best}, "
+            f"{Percent(curve.loss.estimate)} points lost from there to the last"
+            for curve in self.curves
+        )
+        return "; ".join(said) + "." if self.curves else "No epochs were run."
 
     def read_numbers(self) -> str:
         """How many of the paper's percentages were measured on its data, and how many can be a share of split 1."""
-        ran, models = [n for n in self.numbers if n.measured], [n for n in self.numbers if not n.people]
-        agree = sum(n.verdict == n.verdict and n.verdict == "agrees" for n in ran)
-        whole = sum("split 1: no" not in n.share_of() for n in models)
+        verdicts, models = [n.verdict for n in self.numbers], [n for n in self.numbers if not n.people]
+        ran, whole = len(verdicts) - verdicts.count(NOT_RUN), sum("split 1: no" not in n.share_of() for n in models)
         return (
-            f"{len(ran)} of {len(self.numbers)} reported percentages were measured on the paper's data, of which "
-            f"{agree} agree; {whole} of the models' {len(models)} can be a whole number of the clips of split 1."
+            f"{ran} of {len(verdicts)} reported percentages were measured on the paper's data, {verdicts.count(AGREES)} "
+            f"agree; {whole} of the models' {len(models)} can be a whole number of the clips of split 1."
         )
 
 

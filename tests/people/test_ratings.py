@@ -12,7 +12,6 @@ from motion_lib.data.video import read_clip
 from motion_lib.people.page import RatingPage, playable
 from motion_lib.people.ratings import (
     ATTRIBUTES,
-    NOT_COLLECTED,
     SCALE,
     Session,
     comparison_tasks,
@@ -20,8 +19,8 @@ from motion_lib.people.ratings import (
     likert_tasks,
     read_answers,
     read_key,
+    read_study,
     retrieval_tasks,
-    study_cell,
     study_result,
     votes,
     write_key,
@@ -218,7 +217,7 @@ def test_agreement_needs_two_raters_and_alpha_two_values():
 def test_the_study_counts_right_answers_with_wilsons_interval(tmp_path):
     tasks = retrieval_tasks(videos(), tiny.DESCRIPTIONS)
     write_key(tasks, tmp_path)
-    assert study_cell(tmp_path) == NOT_COLLECTED
+    assert read_study(tmp_path) is None
     session = Session(tasks, tmp_path, "ann")
     for i, task in enumerate(tasks):
         session.answer(task.correct if i % 4 else (task.correct + 1) % 8)
@@ -227,15 +226,15 @@ def test_the_study_counts_right_answers_with_wilsons_interval(tmp_path):
     share, low, high = result.accuracy
     assert share == 0.75
     assert (low, high) == (pytest.approx(0.598, abs=1e-3), pytest.approx(0.858, abs=1e-3))
-    assert study_cell(tmp_path) == "75.0 [59.8, 85.8] (n=40, 1 raters)"
+    assert str(read_study(tmp_path)) == "75.0 [59.8, 85.8] (n=40, 1 raters)"
     assert read_key(tmp_path)[tasks[0].fingerprint] == (tasks[0].id, tasks[0].correct)
     other = retrieval_tasks(videos(), tiny.DESCRIPTIONS.select(tiny.DESCRIPTIONS.class_names[::-1]), seed=3)
     write_key([replace(task, options=task.options[::-1]) for task in other], tmp_path)
-    assert study_cell(tmp_path) == NOT_COLLECTED  # other lists of sentences: nobody has seen them
+    assert read_study(tmp_path) is None  # other lists of sentences: nobody has seen them
 
 
 def test_nobody_is_not_a_number(tmp_path):
-    assert study_cell(tmp_path) == NOT_COLLECTED
+    assert read_study(tmp_path) is None
     assert study_result({}, {}) is None
 
 

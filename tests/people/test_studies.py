@@ -114,7 +114,10 @@ def test_the_retrieval_study_fills_the_human_row(experiment, rate, kind, other):
     session.answer(session.current.correct)
     session.answer((session.current.correct + 1) % len(texts))
     cells = report.human_cells(cfg, target)
-    assert cells == {kind: "50.0 [9.5, 90.5] (n=2, 1 raters)", other: NOT_COLLECTED}
+    assert {at: str(cell) for at, cell in cells.items()} == {
+        kind: "50.0 [9.5, 90.5] (n=2, 1 raters)",
+        other: NOT_COLLECTED,
+    }
     assert (ratings_dir(cfg, f"retrieval-{target}-{kind}") / "ann.jsonl").is_file()
 
 

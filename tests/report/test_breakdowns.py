@@ -1,66 +1,50 @@
 """Protocols, classes and the long file of all numbers."""
 
+import numpy as np
+import pandas as pd
+import pytest
 
-def test_metrics_of_a_record_are_the_mean_over_seeds(cfg):
-    put(cfg, sixths=3)
-    put(cfg, sixths=6, seed=1)
-    table = metrics_table(read_records(cfg), (UCF,), ("motion", "clip"), ("object",)).set_index("Method")
-    assert table.loc["Our method", "V→D top-1"] == "75.0"
-    assert table.loc["Our method", "D→V R@1"] == "100.0"  # the best of its videos is right
-    assert set(table.loc["Vanilla CLIP"].iloc[2:]) == {NOT_RUN}
+from motion_lib.config import RunConfig
+from motion_lib.evaluation.protocols import ProtocolLists
+from motion_lib.experiment.records import read_records
+from motion_lib.methods import TABLE_METHODS
+from motion_lib.probes.figures import class_bars, class_figure
+from motion_lib.report.breakdowns import (
+    NUMBER_COLUMNS,
+    measured_classes,
+    protocol_table,
+    reported_classes,
+    write_numbers,
+)
+from motion_lib.report.tables import NOT_RUN, Percent
+from tests import made_records
+from tests.layout import layout_faults
+from tests.made_records import CLASSES, CLIPS, HMDB, NAMES, UCF, put, put_everything
 
 
 def test_protocols_stand_side_by_side(cfg):
     """Clips 0 to 2 of every class are right: split 1 all, split 2 half, split 3 none."""
     put(cfg, sixths=3)
-    table = protocol_table(read_records(cfg), UCF, ("motion", "xclip"), "object").set_index("Protocol")
+    table = protocol_table(read_records(cfg), (UCF, HMDB), ("motion", "xclip")).set_index("Protocol")
     column = table["Our method"]
-    assert [column[f"split {k}"] for k in (1, 2, 3)] == ["100.0", "50.0", "0.0"]
-    assert column["mean of 3 splits"] == "50.0 ± 40.8"
-    assert column["text seen in the source"] == column["text not seen in the source"] == "50.0"
+    assert [column[f"split {k}"].value for k in (1, 2, 3)] == [1.0, 0.5, 0.0]
+    assert (column["mean of 3 splits"].value, column["mean of 3 splits"].sd) == (
+        0.5,
+        pytest.approx(np.std([0, 0.5, 1])),
+    )
+    assert column["text seen in the source"] == column["text not seen in the source"] == Percent(0.5)
     assert column["nobody"] == "no such videos"
     assert table.loc["text seen in the source", "Classes with videos"] == 2
     assert set(table["X-CLIP"]) == {NOT_RUN}
 
 
-def test_the_best_seed_stands_beside_the_mean(cfg):
-    for seed, sixths in enumerate((1, 2, 3)):
-        put(cfg, sixths=sixths, seed=seed)
-    row = seeds_table(read_records(cfg), (UCF,), ("motion",), ("object", "masked")).iloc[0]
-    assert row["object named: mean ± sd"] == "33.3 ± 16.7 (n=3)"
-    assert (row["object named: best"], row["object named: best less mean"]) == ("50.0", "+16.7")
-    assert row["object masked: best"] == NOT_RUN
-
-
-def test_weights_that_no_seed_is_in_have_no_spread(cfg):
-    """Vanilla CLIP is the same for every seed; trained models of equal accuracy are not."""
-    for seed in range(2):
-        put(cfg, "clip", sixths=2, seed=seed)
-        put(cfg, "motion", sixths=2, seed=seed)
-    table = seeds_table(read_records(cfg), (UCF,), ("clip", "motion"), ("object",)).set_index("Method")
-    assert table.loc["Vanilla CLIP", "object named: mean ± sd"] == "33.3, the same weights for every seed"
-    assert table.loc["Our method", "object named: mean ± sd"] == "33.3 ± 0.0 (n=2)"
-
-
 def test_a_split_whose_list_is_absent_says_so(cfg, monkeypatch):
     monkeypatch.setattr(made_records, "LISTS", ProtocolLists({1: made_records.LISTS.splits[1], 2: None, 3: None}))
     put(cfg, sixths=3)
-    column = protocol_table(read_records(cfg), UCF, ("motion",), "object").set_index("Protocol")["Our method"]
-    assert column["split 1"] == "100.0"
+    column = protocol_table(read_records(cfg), (UCF,), ("motion",)).set_index("Protocol")["Our method"]
+    assert column["split 1"] == Percent(1.0)
     assert column["split 2"] == "not run: its list is not at hand"
     assert column["mean of 3 splits"] == "not run: not all three splits were"
-
-
-def test_intervals_over_groups_are_narrower_where_classes_differ(cfg):
-    """Half of the classes are always right, the others never: other classes could be anything."""
-    put(cfg, sixths=[6, 0] * (CLASSES // 2))
-    row = group_intervals(read_records(cfg), UCF, ("motion",), "object").iloc[0]
-    assert (row["Top-1"], row["Macro"]) == ("50.0", "50.0")
-    groups, classes = (
-        [float(v) for v in re.findall(r"[\d.]+", row[next(c for c in row.index if c.endswith(unit))])]
-        for unit in ("groups", "classes")
-    )
-    assert classes[1] - classes[0] > groups[1] - groups[0] > 0
 
 
 def test_classes_are_sorted_and_have_their_seeds_as_limits(cfg):
@@ -71,26 +55,6 @@ def test_classes_are_sorted_and_have_their_seeds_as_limits(cfg):
     assert frame.loc["class 0"].tolist() == [50.0, 0.0, 100.0]
     assert frame.loc["class 3", "percent"] == pytest.approx(50)
     assert set(frame.index) == set(NAMES)
-
-
-def test_confusions_name_the_classes(cfg):
-    put(cfg, sixths=[6] * (CLASSES - 1) + [2])
-    table = confusion_table(read_records(cfg), (UCF, HMDB))
-    assert table.to_dict("records") == [
-        {
-            "Target": "miniature UCF-like",
-            "Videos of": NAMES[-1],
-            "answered as": NAMES[0],  # all others tie, and the first of them is the answer
-            "Videos": f"{CLIPS - 2} of {CLIPS}",
-        }
-    ]
-
-
-def test_people_have_wilson_intervals():
-    table = human_table()
-    assert list(table["Videos, five a class"]) == [505, 505, 255, 255]
-    assert table.loc[0, "95 % Wilson interval, %"] == "[96.4, 98.9]"
-    assert list(table["A share of so many videos"]) == ["yes", "yes", "no", "yes"]
 
 
 def test_the_published_chart_has_every_class_of_ucf101():
@@ -115,7 +79,40 @@ def test_the_published_chart_stands_alone_where_nothing_was_measured(cfg):
     assert set(numbers["source"]) == {"reported"}
 
 
-def test_every_method_and_kind_is_in_the_metrics(cfg):
-    put_everything(cfg)
-    table = metrics_table(read_records(cfg), (UCF, HMDB), TABLE_METHODS, DESCRIPTION_KINDS)
-    assert len(table) == 2 * len(TABLE_METHODS) * 2
+# --- the long file ---
+
+
+def numbers(cfg: RunConfig) -> pd.DataFrame:
+    return pd.read_csv(write_numbers(read_records(cfg), cfg))
+
+
+def test_every_number_of_a_record_is_in_the_long_file(cfg):
+    put(cfg, sixths=3)
+    table = numbers(cfg)
+    (record,) = read_records(cfg)
+    assert list(table.columns) == list(NUMBER_COLUMNS)
+    assert not table.duplicated(list(NUMBER_COLUMNS[:7])).any()
+    metrics = table[table["protocol"] == "all videos"].set_index("metric")
+    known = {name: value for name, value in record["metrics"].items() if not name.endswith(("_low", "_high"))}
+    assert dict(metrics["value"]) == pytest.approx(known, abs=1e-5)
+    limits = [record["metrics"]["acc1_low"], record["metrics"]["acc1_high"]]
+    assert metrics.loc["acc1", ["low", "high"]].tolist() == pytest.approx(limits, abs=1e-5)
+    assert metrics["low"].notna().sum() == 1  # the others have no interval
+    assert metrics.loc["text_to_video_recall_at_1", ["value", "n"]].tolist() == [
+        1.0,
+        CLASSES,
+    ]  # its best video is right
+    assert metrics.loc["acc1", ["value", "n"]].tolist() == [0.5, CLASSES * CLIPS]
+    protocols = table[table["protocol"] != "all videos"].set_index(["protocol", "metric"])
+    assert protocols.loc[("split 2", "acc1"), ["value", "n"]].tolist() == [0.5, CLASSES * CLIPS // 3]
+    assert protocols.loc[("mean of 3 splits", "acc1_sd"), "value"] == pytest.approx(np.std([0, 0.5, 1]), abs=1e-5)
+    assert "nobody" not in set(table["protocol"])  # a protocol that was not run has no number
+
+
+def test_every_method_kind_seed_and_epoch_is_in_the_long_file(cfg):
+    records = put_everything(cfg, seeds=(0, 1))
+    table = numbers(cfg)
+    top1 = table[(table["protocol"] == "all videos") & (table["metric"] == "acc1")]
+    assert len(top1) == len(records) == 2 * 2 * 2 * (len(TABLE_METHODS) + 1 + 3)
+    assert set(top1["seed"]) == {0, 1}
+    assert top1["epoch"].value_counts().to_dict() == {0: 8, 1: 8, 2: 8}

@@ -1,8 +1,33 @@
 """The paper item by item: verdicts and their reasons."""
 
+import numpy as np
+import pandas as pd
+import pytest
+
+from motion_lib.config import RunConfig
+from motion_lib.evaluation.intervals import wilson_interval
+from motion_lib.experiment.records import read_records
+from motion_lib.methods import METHODS, TABLE_METHODS
+from motion_lib.paper import REPORTED_RETRIEVAL
+from motion_lib.people.ratings import Session, StudyResult, likert_tasks, ratings_dir, write_key
+from motion_lib.report.claims import AGREES, CANNOT_TELL, DIFFERS, NOT_CLAIMED
+from motion_lib.report.collect import Report
+from motion_lib.report.items import (
+    People,
+    counted,
+    item_verdicts,
+    paper_numbers,
+    people_asked,
+    reported_table,
+    studied,
+)
+from motion_lib.report.tables import NOT_RUN
+from motion_lib.texts.descriptions import DescriptionSet
+from tests.made_records import CLASSES, CLIPS, UCF, put, put_everything
+
 
 def test_every_item_has_a_verdict_and_a_reason(cfg):
-    tables = write_all_tables(put_everything(cfg, seeds=(0, 1)), cfg)
+    tables = Report(put_everything(cfg, seeds=(0, 1)), cfg).write_tables()
     items = tables["items"].set_index("Item of the paper")
     assert {f"Table {n}" for n in range(1, 8)} | {"Figure 1", "Figure 2", "Figure 3", "Appendix D.2"} <= set(
         items.index
@@ -26,14 +51,14 @@ def test_every_item_has_a_verdict_and_a_reason(cfg):
     ],
 )
 def test_an_item_agrees_if_all_of_its_comparisons_do(found, verdict):
-    assert verdicts._counted(pd.Series(found, dtype=str), "somewhere")[1] == verdict
+    assert counted(found, "somewhere")[1] == verdict
 
 
 def test_the_miniatures_numbers_are_never_held_against_the_papers(cfg):
-    table = number_verdicts(put_everything(cfg), cfg)
-    assert len(table) == 20
-    assert set(table["Verdict"]) == {NOT_RUN}
-    assert "Human" not in set(table["Method"])
+    table = reported_table(put_everything(cfg), cfg)
+    assert len(table) == 24
+    assert set(table["Verdict"]) == set(table["Measured on the same data, %"]) == {NOT_RUN}
+    assert set(table[table["Method"] == "Human"]["Reason"]) == {"needs people"}
 
 
 @pytest.mark.parametrize(("sixths", "verdict"), [([4, 3] * (CLASSES // 2), AGREES), (0, DIFFERS)])
@@ -41,7 +66,7 @@ def test_the_papers_profile_holds_its_numbers_against_the_papers(cfg, monkeypatc
     """58.46 % is reported of UCF-101; 7 of 12 clips are 58.3 %."""
     put(cfg, sixths=sixths, dataset="ucf101")
     paper = RunConfig.load("paper")
-    table = number_verdicts(read_records(cfg), paper).set_index(["Data set", "Method", "Descriptions"])
+    table = reported_table(read_records(cfg), paper).set_index(["Data set", "Method", "Descriptions"])
     row = table.loc[("UCF-101", "Our method", "object named")]
     assert row["Verdict"] == verdict
     assert row["Reason"] == "split 1, test: 72 videos, 0 missing or unreadable; mean of 1 seeds"
@@ -56,12 +81,12 @@ def test_a_perfect_reproduction_agrees(cfg):
             for kind, percent in methods[METHODS[key].paper_row].items():
                 sixths = np.floor(percent / 100 * CLIPS + spread).astype(int).tolist()
                 put(cfg, key, kind, sixths, dataset)
-    paper, nothing = RunConfig.load("paper"), pd.DataFrame(columns=["Claim", "Target", "Verdict"])
+    paper = RunConfig.load("paper")
     records = read_records(cfg)
 
     def item(found: list[dict]) -> pd.Series:
-        tables = {"claims": nothing, "overfitting": pd.DataFrame(), "numbers": number_verdicts(found, paper)}
-        return item_verdicts(tables, paper).set_index("Item of the paper").loc["Tables 2 and 3, numbers"]
+        table = item_verdicts([], [], paper_numbers(found, paper), paper, People())
+        return table.set_index("Item of the paper").loc["Tables 2 and 3, numbers"]
 
     assert item(records)[["What it says", "Found here", "Verdict"]].tolist() == [
         "20 percentages", "agrees: 20", AGREES,
@@ -71,44 +96,14 @@ def test_a_perfect_reproduction_agrees(cfg):
     assert item(records[1:])["Verdict"] == CANNOT_TELL
 
 
-def test_what_the_paper_has_the_other_way_round_is_not_claimed(cfg):
-    """Table 3, objects masked: 28.41 for ours, 28.9 for ViFi-CLIP. Everything else that is compared, it claims."""
-    table = claims_table(put_everything(cfg), (UCF, HMDB))
-    unclaimed = table[table["Verdict"] == NOT_CLAIMED]
-    assert unclaimed["Comparison"].tolist() == ["Our method above ViFi-CLIP (object masked)"]
-    assert unclaimed[["Target", "Reported gap, points", "McNemar p, Holm"]].to_numpy().tolist() == [
-        ["miniature HMDB-like", "-0.5", "claims no gap"]
-    ]
-    assert verdict_counts(table)[NOT_CLAIMED].sum() == 1
-    first = table.iloc[0]  # 58.46 - 25.92
-    assert (first["Target"], first["Reported gap, points"]) == ("miniature UCF-like", "+32.5")
-    found, verdict, reason = verdicts._counted(pd.Series([AGREES, NOT_CLAIMED]), "somewhere")
-    assert (found, verdict) == ("agrees: 1", AGREES)
-    assert reason.endswith("left out: 1 that the paper's own numbers contradict")
-
-
-def test_the_gaps_are_those_of_the_claims(cfg):
-    claims = claims_table(put_everything(cfg), (UCF, HMDB))
-    gaps = gap_table(claims, (UCF, HMDB)).set_index("Our method less")
-    assert list(gaps.index) == ["Vanilla CLIP", "Class names (control)", "X-CLIP", "Text4Vis", "ViFi-CLIP"]
-    row = claims.set_index(["Target", "Comparison"]).loc[
-        "miniature HMDB-like", "Our method above X-CLIP (object named)"
-    ]
-    assert gaps.loc["X-CLIP", "miniature HMDB-like, object named"].startswith(
-        f"{row['Gap, points']} {row['95 % CI']}, p "
-    )
-    assert ", p " not in gaps.loc["ViFi-CLIP", "miniature HMDB-like, object masked"]  # claims no gap
-    assert set(gap_table(claims_table([], (UCF,)), (UCF,)).iloc[:, 1]) == {NOT_RUN}
-
-
-def people(right: int, of: int, *cells: tuple[str, str]) -> verdicts.People:
-    return verdicts.People(0, dict.fromkeys(cells, StudyResult(wilson_interval(right, of), of, 1, of)))
+def people(right: int, of: int, *cells: tuple[str, str]) -> People:
+    return People(0, dict.fromkeys(cells, StudyResult(wilson_interval(right, of), of, 1, of)))
 
 
 @pytest.mark.parametrize(
     ("asked", "verdict"),
     [
-        (verdicts.People(), NOT_RUN),
+        (People(), NOT_RUN),
         (people(9, 10, (UCF, "object")), "no verdict"),
         (people(495, 505, ("ucf101", "object")), CANNOT_TELL),  # one of four numbers
         (people(490, 505, *((name, kind) for name in ("ucf101", "hmdb51") for kind in ("object", "masked"))), AGREES),
@@ -117,7 +112,8 @@ def people(right: int, of: int, *cells: tuple[str, str]) -> verdicts.People:
     ],
 )
 def test_what_people_answered_is_held_against_the_human_row(asked, verdict):
-    assert verdicts._studied(asked)[1] == verdict
+    numbers = [number for number in paper_numbers([], RunConfig.load("paper"), asked) if number.people]
+    assert studied(numbers, asked)[1] == verdict
 
 
 def test_the_report_finds_what_people_answered(cfg):
@@ -125,14 +121,36 @@ def test_the_report_finds_what_people_answered(cfg):
     tasks = likert_tasks(texts)
     folder = ratings_dir(cfg, f"likert-{UCF}")
     write_key(tasks, folder)
-    assert people_asked(cfg) == verdicts.People()
+    assert people_asked(cfg) == People()
     Session(tasks, folder, "ann").answer(2)
-    items = write_all_tables(put_everything(cfg), cfg)["items"].set_index("Item of the paper")
+    items = Report(put_everything(cfg), cfg).write_tables()["items"].set_index("Item of the paper")
     assert items.loc["Table 1", ["Found here", "Verdict"]].tolist() == ["1 of 5 attributes rated", "no verdict"]
 
 
-def test_items_need_only_their_tables(cfg):
-    empty = pd.DataFrame(columns=["Claim", "Target", "Verdict"])
-    numbers = number_verdicts([], cfg)
-    items = item_verdicts({"claims": empty, "overfitting": pd.DataFrame(), "numbers": numbers}, cfg)
+def test_what_is_not_claimed_is_left_out_and_said_so():
+    found, verdict, reason = counted([AGREES, NOT_CLAIMED], "somewhere")
+    assert (found, verdict) == ("agrees: 1", AGREES)
+    assert reason.endswith("left out: 1 that the paper's own numbers contradict")
+
+
+def test_without_records_nothing_was_run(cfg):
+    items = item_verdicts([], [], paper_numbers([], cfg), cfg, People())
     assert set(items["Verdict"]) == {NOT_RUN, "no verdict"}
+
+
+def test_people_have_wilson_intervals():
+    """Five videos a class: 505 of UCF-101, 255 of HMDB-51."""
+    human = [number for number in paper_numbers([], RunConfig.load("paper")) if number.people]
+    assert [str(number.reported) for number in human[:2]] == ["98 [96.4, 98.9]"] * 2
+    assert human[0].reported.high == pytest.approx(100 * wilson_interval(495, 505).high)
+    assert [number.share_of() for number in human] == [
+        *["505 answers: any number is"] * 2, "255 answers: no", "255 answers: any number is",
+    ]  # fmt: skip
+
+
+def test_a_percentage_is_a_whole_number_of_clips_or_not():
+    shares = {(n.dataset, n.percent): n.share_of() for n in paper_numbers([], RunConfig.load("paper"))}
+    assert shares["ucf101", 58.46] == "split 1: no; full set: any number is"
+    assert shares["hmdb51", 16.67] == "split 1: yes; full set: yes"  # 255 of 1,530
+    assert shares["hmdb51", 28.41] == "split 1: no; full set: yes"
+    assert shares["hmdb51", 28.9].startswith("split 1: any number is")  # printed with one decimal

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,7 +11,7 @@ from motion_lib.batch.publishing import LineLog, ProgressLog
 from motion_lib.config import REPOSITORY
 from motion_lib.data.datasets import TooManyMissing
 from motion_lib.data.preprocessing import Preprocess
-from motion_lib.report.tables import NOT_RUN
+from motion_lib.report.tables import NOT_RUN, Percent
 from tests.conftest import SMOKE
 
 
@@ -35,9 +34,9 @@ class Constant:
 def test_a_model_that_sees_nothing_is_never_right(smoke):
     table = evaluate_own_model(Constant(), smoke)
     assert len(table) == 4
-    assert [text.split()[0] for text in table["Top-1"]] == ["0.0"] * 4
-    assert set(table["Mean of 3 splits"]) <= {"0.0", NOT_RUN}
-    assert set(table["Unreadable"]) == set(table["Not on disk"]) == {"0"}
+    assert [cell.value for cell in table["Top-1"]] == [0.0] * 4
+    assert set(table["Mean of 3 splits"]) <= {Percent(0.0), NOT_RUN}
+    assert set(table["Unreadable"]) == set(table["Not on disk"]) == {0}
 
 
 @pytest.mark.slow
@@ -45,8 +44,7 @@ def test_our_own_model_has_no_gap_to_its_records(smoke):
     """The same weights through the public protocol: float32 features against stored float16 ones."""
     smoke.measure("motion")
     table = evaluate_own_model(smoke.trained("motion").model, smoke)
-    gaps = [float(text.split()[0]) for text in table["Less Our method, points"]]
-    assert np.abs(gaps).max() <= 1.0
+    assert max(abs(gap.value) for gap in table["Less Our method, points"]) <= 0.01
 
 
 @pytest.mark.slow
@@ -56,10 +54,10 @@ def test_the_videos_of_the_records_are_counted(paper):
     table = evaluate_own_model(paper.trained("motion").model, paper)
     for (target, _), (_, row) in zip(found, table.iterrows(), strict=True):
         assert row["Videos"] == f"{len(paper.data.dataset(target, 'test'))} (test, split 1)"
-    shown = [100 * found[cell].accuracy() for cell in found]
-    assert [float(text.split()[0]) for text in table["Top-1"]] == pytest.approx(shown, abs=1.0)
-    assert np.abs([float(text.split()[0]) for text in table["Less Our method, points"]]).max() <= 1.0
-    assert (table["Full set"] != [text.split()[0] for text in table["Top-1"]]).any()
+    shown = [found[cell].accuracy() for cell in found]
+    assert [cell.value for cell in table["Top-1"]] == pytest.approx(shown, abs=0.01)
+    assert max(abs(gap.value) for gap in table["Less Our method, points"]) <= 0.01
+    assert [cell.value for cell in table["Full set"]] != [cell.value for cell in table["Top-1"]]
 
 
 @pytest.mark.slow
@@ -72,7 +70,7 @@ def test_unreadable_videos_are_counted_once_and_where_they_belong(paper):
     with pytest.raises(TooManyMissing, match="1 cannot be read"):
         evaluate_own_model(Constant(), Experiment(replace(paper.cfg, max_missing=share)))
     table = evaluate_own_model(Constant(), Experiment(replace(paper.cfg, max_missing=0.9), models=False))
-    assert set(table["Unreadable"]) == {"0"}
+    assert set(table["Unreadable"]) == {0}
 
 
 @pytest.mark.slow

@@ -1,5 +1,17 @@
 """Figures: legible, of the paper's width, never changing on their own."""
 
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from motion_lib.methods import TEMPORAL_METHODS
+from motion_lib.report import diagrams, plots
+from tests.layout import layout_faults
+
 PAIRS = {"clip": (27.1, 26.0), "names": (44, 26.2), "vificlip": (43, 26.4), "text4vis": (41, 26.6), "motion": (46, 36)}
 LONG = (
     "jumping off the ground with the legs tucked and sweeping the ball across the front of the body, "

@@ -56,10 +56,9 @@ def test_a_cell_is_printed_as_the_field_prints_it(cell, text):
 
 def test_reported_numbers_are_printed_as_in_the_paper():
     shown = [str(Reported(p)) for rows in REPORTED_RETRIEVAL.values() for row in rows.values() for p in row.values()]
-    assert (
-        shown
-        == ["25.92", "23.33", "51.23", "33.80", "52.37", "32.01", "52.70", "34.76", "58.46", "47.80", "98", "98", "25.26", "16.67", "29.35", "19.35", "34.12", "24.93", "36.20", "28.9", "39.24", "28.41", "97.5", "96"]
-    )
+    printed = "25.92 23.33 51.23 33.80 52.37 32.01 52.70 34.76 58.46 47.80 98 98"
+    printed += " 25.26 16.67 29.35 19.35 34.12 24.93 36.20 28.9 39.24 28.41 97.5 96"
+    assert " ".join(shown) == printed
 
 
 def test_reported_and_measured_never_share_a_column(cfg):
