@@ -16,18 +16,18 @@ from motion_lib.evaluation.retrieval import score
 from motion_lib.experiment.experiment import Experiment, Trained
 from motion_lib.models.clip import embed_dim, transformer_heads
 from motion_lib.models.prototype import FrameEncoder, PrototypeClassifier, build_head
-from motion_lib.probes.records import (
-    ORDER,
-    PAIRS,
-    REVERSED_PAIRS,
-    Condition,
-    Outcome,
-    keep,
-    pair_outcomes,
-    whole_pairs,
-)
-from motion_lib.probes.video_controls import FILMED, REVERSED, Control, encode_controls, text_prototypes
+from motion_lib.probes.records import ORDER, PAIRS, Condition, Outcome, keep
+from motion_lib.probes.video_controls import FILMED, REVERSED, Control, score_controls, text_prototypes
 from motion_lib.texts.descriptions import DescriptionSet
+
+REVERSED_PAIRS = "order"  # the kind of minimal pair that differs in the order of frames alone
+PAIR_LABEL = {
+    "object": "another object, same motion",
+    "arms": "another motion of the arms",
+    "body": "another motion of the body",
+    REVERSED_PAIRS: "the same frames backwards",
+}
+SENTENCE, CLIP = "sentence for a clip", "clip for a sentence"  # which is to be chosen
 
 
 # ------------------------------------------------------------------ minimal pairs
@@ -37,22 +37,19 @@ def probe_pairs(experiment: Experiment, trained: Trained) -> Path:
     The clips of the kind "order" are actions and the same frames played backwards. Intervals resample what the clips
     differ in (which two objects, which two motions, which action): many pairs share it.
     """
-    model = trained.model
-    paths = experiment.data.minimal_pairs
+    model, paths = trained.model, experiment.data.minimal_pairs
     dataset, sentences = paths.pair_clips()
     actions, action_sentences = paths.actions("test")
 
     def probe() -> Outcome:
         clips = _open(experiment, dataset, model)
         scores = score(model, encode_videos(model, clips, device=experiment.cfg.torch_device), sentences).scores
-        kinds, contrasts = (
-            np.repeat(values, 2)
-            for values in ([pair.kind for pair in paths.pairs], [pair.contrast for pair in paths.pairs])
-        )
+        kinds = np.repeat([pair.kind for pair in paths.pairs], 2)
+        contrasts = np.repeat([pair.contrast for pair in paths.pairs], 2)
         conditions = []
         for kind in dict.fromkeys(kinds):
-            of = kinds == kind
-            conditions += _pair_conditions(kind, scores[np.ix_(of, of)], contrasts[of])
+            rows = kinds == kind
+            conditions += _pair_conditions(kind, scores[np.ix_(rows, rows)], contrasts[rows])
         directions = _direction_scores(experiment, model, actions, action_sentences)
         conditions += _pair_conditions(REVERSED_PAIRS, directions, np.repeat(actions.labels, 2))
         shown = [item.video_id for item in (*dataset.items, *actions.items)]
@@ -66,9 +63,30 @@ def _pair_conditions(kind: str, scores: np.ndarray, contrasts: np.ndarray) -> li
     texts, videos = pair_outcomes(scores)
     both = float(whole_pairs(texts, videos).mean())
     return [
-        Condition(kind, right, 0.5, more={"of": of, "pairs_right": both}, clusters=contrasts)
-        for of, right in (("sentence for a clip", texts), ("clip for a sentence", videos))
+        Condition(kind, right, 0.5, more={"of": question, "pairs_right": both}, clusters=contrasts)
+        for question, right in ((SENTENCE, texts), (CLIP, videos))
     ]
+
+
+def pair_outcomes(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Who is right within minimal pairs: clips 2p and 2p + 1, sentences 2p and 2p + 1.
+
+    Source: text and video score of Winoground (Thrush et al. 2022).
+
+    Args:
+        scores: (2P, 2P) clips against sentences; only each pair's own four are looked at.
+
+    Returns:
+        (2P,) bool that a clip prefers its own sentence, and (2P,) bool that a sentence prefers its own clip; a tie is
+        wrong.
+    """
+    own = np.arange(len(scores))
+    return scores[own, own] > scores[own, own ^ 1], scores[own, own] > scores[own ^ 1, own]
+
+
+def whole_pairs(*rights: np.ndarray) -> np.ndarray:
+    """(P,) bool: everything about a pair is right (Winoground's group score where both outcomes are given)."""
+    return np.logical_and.reduce([right.reshape(-1, 2).all(axis=1) for right in rights])
 
 
 def _direction_scores(
@@ -77,14 +95,10 @@ def _direction_scores(
     """(2N, 2N): N actions as filmed and backwards, in turn, against the sentence of each clip."""
     own = model.preprocess.num_frames
     clips, ways = _open(experiment, actions, model), [Control(FILMED, own), Control(REVERSED, own)]
-    texts, labels, scores = text_prototypes(model, [sentences], actions)[0], [], [[], []]
-    for indices, features, _ in encode_controls(model, clips, ways):
-        labels += [clips.dataset.items[i].label for i in indices]
-        with torch.inference_mode():
-            for way, encoded in enumerate(features):
-                scores[way].append(model.similarity(encoded, texts).float().cpu().numpy())
-    both = np.stack([np.concatenate(part) for part in scores], axis=1).reshape(2 * len(labels), -1)
-    return both[:, (np.repeat(labels, 2) + np.tile((0, 1), len(labels)))]
+    scores, shown, _ = score_controls(model, clips, ways, [sentences], max_missing=0.0)
+    in_turn = scores[:, 0].swapaxes(0, 1).reshape(2 * len(shown), -1)  # (2, N, K) -> (2N, K)
+    labels = np.array([item.label for item in shown])
+    return in_turn[:, np.stack([labels, labels + 1], axis=1).ravel()]
 
 
 def _open(experiment: Experiment, dataset: VideoDataset, model: PrototypeClassifier) -> Clips:
@@ -108,35 +122,29 @@ def probe_order(experiment: Experiment, key: str = "motion") -> list[Path]:
 
 
 def _taught(experiment: Experiment, trained: Trained, head_name: str) -> Path:
-    model = trained.model
+    cfg, model = experiment.cfg, trained.model
     training, sentences = experiment.data.minimal_pairs.actions("train")
     tested, _ = experiment.data.minimal_pairs.actions("test")
-    taught = replace(trained.method, key=f"{trained.method.key}_{head_name}_taught", head=head_name)
 
     def probe() -> Outcome:
-        torch.manual_seed(experiment.cfg.seed)
-        model.head = build_head(head_name, embed_dim(model.clip), transformer_heads(model.clip))
-        model.head.to(model.device)
-        clips = _open(experiment, training, model)
-        shown = encode_videos(FrameEncoder(model), clips, device=experiment.cfg.torch_device)
-        labels = torch.tensor(shown.dataset.labels, device=model.device)
+        torch.manual_seed(cfg.seed)
+        model.head = build_head(head_name, embed_dim(model.clip), transformer_heads(model.clip)).to(model.device)
+        videos = encode_videos(FrameEncoder(model), _open(experiment, training, model), device=cfg.torch_device)
+        labels = torch.tensor(videos.dataset.labels, device=model.device)
+        # Copies out of inference mode, so that a head can be trained on them.
+        embeddings = videos.features.clone().to(model.device)
         texts = text_prototypes(model, [sentences], training)[0].clone()
-        # A copy out of inference mode, so that a head can be trained on it.
-        embeddings = shown.features.clone().to(model.device)
-        losses = train_on_order(model.head, embeddings, labels, texts, steps, seed)
-        texts_right, videos_right = pair_outcomes(_direction_scores(experiment, model, tested, sentences))
-        more = {
-            "of": "sentence for a clip",
-            "pairs_right": float(whole_pairs(texts_right, videos_right).mean()),
-            "steps": len(losses),
-        }
-        shown = [item.video_id for item in tested.items]
-        return Outcome(shown, np.repeat(tested.labels, 2), [Condition(REVERSED_PAIRS, texts_right, 0.5, more=more)])
+        losses = train_on_order(model.head, embeddings, labels, texts, cfg.order_steps, cfg.seed)
+        right, videos_right = pair_outcomes(_direction_scores(experiment, model, tested, sentences))
+        both = float(whole_pairs(right, videos_right).mean())
+        more = {"of": SENTENCE, "pairs_right": both, "steps": len(losses)}
+        condition = Condition(REVERSED_PAIRS, right, 0.5, more=more)
+        return Outcome([item.video_id for item in tested.items], np.repeat(tested.labels, 2), [condition])
 
-    asked = replace(trained, method=taught)
-    steps, seed = experiment.cfg.order_steps, experiment.cfg.seed
-    made_from = (experiment.data.minimal_pairs.root.name, sentences.sha256, steps, seed, sys.modules[__name__])
-    return keep(experiment, asked, ORDER, "miniature-actions", made_from, probe)
+    taught = replace(trained.method, key=f"{trained.method.key}_{head_name}_taught", head=head_name)
+    pairs = experiment.data.minimal_pairs.root.name
+    made_from = (pairs, sentences.sha256, cfg.order_steps, cfg.seed, sys.modules[__name__])
+    return keep(experiment, replace(trained, method=taught), ORDER, "miniature-actions", made_from, probe)
 
 
 LEARNING_RATE, WEIGHT_DECAY, BATCH = 1e-3, 0.05, 64
@@ -155,9 +163,14 @@ def train_on_order(
 
     Args:
         head: (B, T, D) -> (B, D), trained in place; one without parameters is left as it is.
-        frames: (N, T, D) embeddings of the clips as played.   labels: (N,) of their sentences, 2k; backwards 2k + 1.
-        prototypes: (2A, D) text features.   steps: of AdamW, each on 64 clips.   seed: of their draw.
-    Returns: the loss of each step, nats; empty for a head without parameters.
+        frames: (N, T, D) embeddings of the clips as played.
+        labels: (N,) of their sentences, 2k; backwards 2k + 1.
+        prototypes: (2A, D) text features.
+        steps: of AdamW, each on 64 clips.
+        seed: of their draw.
+
+    Returns:
+        The loss of each step, nats; empty for a head without parameters.
     """
     if not any(parameter.requires_grad for parameter in head.parameters()):
         return []

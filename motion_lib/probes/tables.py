@@ -1,219 +1,158 @@
-"""What the probes say: means over seeds with intervals, and paired differences to the clip and text as they are."""
+"""What the probes say, in three tables: texts, frames, pairs. Cells are numbers until a file is written."""
 
-from collections.abc import Sequence
+from functools import partial
+from itertools import product
 
-import numpy as np
 import pandas as pd
 
+from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
 from motion_lib.evaluation.intervals import FINE, Interval
-from motion_lib.methods import DESCRIPTION_KINDS, METHODS
-from motion_lib.probes.cells import cell_of, family, interval_of, limits_together, paired_right
-from motion_lib.probes.records import (
-    NEAREST,
-    ORDER,
-    PAIRS,
-    PROBED_METHODS,
-    RANDOM,
-    REVERSED_PAIRS,
-    TEXT,
-    VIDEO,
-    frames_label,
-)
-from motion_lib.probes.text_controls import MOTION
-from motion_lib.probes.video_controls import (
-    FILMED,
-    FROZEN,
-    REPEATED,
-    REVERSED,
-    SHUFFLED,
-    SPREAD,
-)
-from motion_lib.report.tables import KIND_LABEL, NOT_RUN
+from motion_lib.methods import METHODS
+from motion_lib.probes.answers import answers_of, difference, intervals, probe_numbers, select
+from motion_lib.probes.pairs import PAIR_LABEL, REVERSED_PAIRS, SENTENCE
+from motion_lib.probes.records import PROBED_METHODS, TEXT, VIDEO
+from motion_lib.probes.text_controls import MOTION, NEAREST, RANDOM, TEXT_CONTROLS
+from motion_lib.probes.video_controls import FILMED, ORDERS, REVERSED, SHUFFLED, SPREAD, frames_label
+from motion_lib.report.tables import NOT_RUN, write_table
 
-TEXT_CONTROLS = (
-    MOTION, "motion description in a template", "alternate version", "class name and motion", "class name",
-    "class name in a template", "action description", "objects masked", "nouns only", "verbs only", "words shuffled",
-    "random words",
-)  # fmt: skip
-ORDERS = (FILMED, REVERSED, SHUFFLED, REPEATED, FROZEN)
-PAIR_LABEL = {
-    "object": "another object, same motion",
-    "arms": "another motion of the arms",
-    "body": "another motion of the body",
-    REVERSED_PAIRS: "the same frames backwards",
+OTHERS = tuple(key for key in PROBED_METHODS if key != "motion")
+TAUGHT = {
+    "motion_mean_taught": "taught order: mean over frames",
+    "motion_temporal_taught": "taught order: 6-layer temporal transformer",
 }
+_ANSWER, _LOGIT = "order alone: other first answer", "order alone: largest change of a logit"
 
 
-def _percent(cell: dict | None) -> str:
-    return f"{100 * cell['right'].mean():.1f}" if cell else NOT_RUN
+class Difference(Interval):
+    """The interval of a difference, told in points."""
+
+
+def write_probe_tables(probes: list[dict], cfg: RunConfig) -> dict[str, pd.DataFrame]:
+    """The three tables over all seeds, written and returned as they are printed."""
+    numbers = probe_numbers(probes)
+    tables = {
+        "texts": text_table(probes, numbers, cfg.targets),
+        "frames": frame_table(probes, numbers, cfg.targets),
+        "pairs": pair_table(numbers),
+    }
+    printed = {
+        name: table.apply(lambda column: column.map(partial(_text, column.name))) for name, table in tables.items()
+    }
+    for name, table in printed.items():
+        write_table(table, cfg, name)
+    return printed
+
+
+def _text(column: str, cell: object) -> object:
+    """A cell as it is printed: shares in percent, their differences in points."""
+    if isinstance(cell, Difference):
+        return cell.in_points()
+    if isinstance(cell, Interval):
+        return cell.in_percent()
+    if isinstance(cell, float):
+        return f"{cell:.1e}" if column == _LOGIT else f"{100 * cell:.1f}"
+    return cell
+
+
+def _rows(numbers: pd.DataFrame, **wanted: object) -> pd.DataFrame:
+    """The rows whose columns have these values."""
+    return numbers[(numbers[list(wanted)] == list(wanted.values())).all(axis=1)]
+
+
+def _row(numbers: pd.DataFrame, **wanted: object) -> pd.Series | None:
+    rows = _rows(numbers, **wanted)
+    return rows.iloc[0] if len(rows) else None
+
+
+def _share(row: pd.Series | None) -> float | str:
+    return NOT_RUN if row is None else row["percent"] / 100
+
+
+def _interval(row: pd.Series | None) -> Interval | str:
+    return NOT_RUN if row is None else Interval(*(row[name] / 100 for name in ("percent", "low", "high")))
+
+
+def _change(row: pd.Series | None) -> Difference | str:
+    if row is None or pd.isna(row["change"]):
+        return NOT_RUN
+    return Difference(*(row[name] / 100 for name in ("change", "change_low", "change_high")))
 
 
 # ------------------------------------------------------------------ texts
-_OWN_TEXTS = "Classes with a text of their own"
-
-
-def text_control_table(probes: list[dict], dataset: str) -> pd.DataFrame:
-    """Top-1 percent of every method with every text, mean over seeds and draws; for ours the gap with its interval.
+def text_table(probes: list[dict], numbers: pd.DataFrame, targets: tuple[str, ...]) -> pd.DataFrame:
+    """Top-1 of every method with every text and among hard negatives; what changes for ours; ours less each other.
 
     Classes with one and the same text cannot be told apart, so only those with a text of their own can be right.
     """
     rows = []
-    ours = family(probes, TEXT, "motion", dataset)
-    usual = cell_of(ours, name=MOTION)
-    for control in TEXT_CONTROLS:
-        row = {"Text": control, _OWN_TEXTS: _own_texts(ours, control)}
-        for key in PROBED_METHODS:
-            row[METHODS[key].label] = _percent(cell_of(family(probes, TEXT, key, dataset), name=control))
-        cell = cell_of(ours, name=control)
-        row["Our method, against its motion descriptions"] = (
-            "" if control == MOTION else interval_of(cell, usual).in_points() if cell else NOT_RUN
-        )
+    for target in targets:
+        gaps, known = _gaps(probes, target), _rows(numbers, family=TEXT, dataset=target)
+        for name in (*TEXT_CONTROLS, NEAREST, RANDOM):
+            results = {key: _row(known, method=key, condition=name) for key in PROBED_METHODS}
+            ours = results["motion"]
+            own = NOT_RUN if ours is None else "" if pd.isna(ours["own_texts"]) else round(ours["own_texts"])
+            row = {
+                "Target": DATASETS[target].label,
+                "Text": f"the right one among {name}" if name in (NEAREST, RANDOM) else name,
+                "Classes with a text of their own": own,
+            }
+            row |= {METHODS[key].label: _share(result) for key, result in results.items()}
+            row["Our method, change"] = "" if name in (MOTION, RANDOM) else _change(ours)
+            rows.append(row | {f"less {METHODS[key].label}": gaps.get((name, key), NOT_RUN) for key in OTHERS})
+    return pd.DataFrame(rows)
+
+
+def _gaps(probes: list[dict], target: str) -> dict[tuple[str, str], Difference]:
+    """Our method less another under the same text: does a gap hold for other words of the same motions?"""
+    gaps = {}
+    for key, name in product(OTHERS, (*TEXT_CONTROLS, NEAREST, RANDOM)):
+        ours, theirs = (answers_of(select(probes, TEXT, method, target), name=name) for method in ("motion", key))
+        gaps[name, key] = difference(ours, theirs)
+    gaps = {key: gap for key, gap in gaps.items() if gap}
+    return {key: Difference(*gap) for key, gap in zip(gaps, intervals(list(gaps.values()), FINE), strict=True)}
+
+
+# ------------------------------------------------------------------ frames
+def frame_table(probes: list[dict], numbers: pd.DataFrame, targets: tuple[str, ...]) -> pd.DataFrame:
+    """Top-1 with other numbers of frames and what another order changes, objects named.
+
+    Frames are from the middles of as many segments; where a method's weights do not allow a number, the reason stands.
+    """
+    counts = sorted(_rows(numbers, condition=SPREAD)["frames"].unique())
+    rows = []
+    for target, key in product(targets, PROBED_METHODS):
+        known = _rows(numbers, family=VIDEO, dataset=target, method=key)
+        named = known[known["kind"] == "object"]
+        reasons = {what: why for p in select(probes, VIDEO, key, target) for what, why in p["not_run"].items()}
+        row = {"Target": DATASETS[target].label, "Method": METHODS[key].label, "Head": METHODS[key].head}
+        for count in counts:
+            result, label = _row(named, condition=SPREAD, frames=count), frames_label(count)
+            row[label] = reasons.get(label, NOT_RUN) if result is None else _share(result)
+        row["1 frame, change"] = _change(_row(named, condition=SPREAD, frames=1))
+        row[FILMED] = _share(_row(named, condition=FILMED))
+        row |= {f"{order}, change": _change(_row(named, condition=order)) for order in ORDERS if order != FILMED}
+        moved = known[known["condition"].isin((REVERSED, SHUFFLED))]
+        row[_ANSWER] = moved["other_first_answer"].max() if len(moved) else NOT_RUN
+        row[_LOGIT] = moved["largest_change_of_a_logit"].max() if len(moved) else NOT_RUN
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _own_texts(of_method: list[dict], control: str) -> str:
-    counts = {c["own_texts"] for p in of_method for c in p["conditions"] if c["name"] == control}
-    return " to ".join(str(count) for count in sorted({min(counts), max(counts)})) if counts else NOT_RUN
-
-
-def text_gap_table(probes: list[dict], dataset: str) -> pd.DataFrame:
-    """Our method less every other one under each text, in points with 95 % over classes: does the gap hold for other
-    words of the same motions?"""
-    gaps: dict[tuple[str, str], dict | None] = {}
-    for key in (key for key in PROBED_METHODS if key != "motion"):
-        sides = _of_common_seeds(*(family(probes, TEXT, method, dataset) for method in ("motion", key)))
-        for control in TEXT_CONTROLS:
-            ours, theirs = (cell_of(side, name=control) for side in sides)
-            gaps[control, key] = ours | {"right": paired_right(ours, theirs)} if ours and theirs else None
-    found = [cell for cell in gaps.values() if cell]
-    limits = iter(limits_together(found, FINE))
-    shown = {
-        at: Interval(float(cell["right"].mean()), *next(limits)).in_points() if cell else NOT_RUN
-        for at, cell in gaps.items()
-    }
-    columns = {f"less {METHODS[key].label}": key for key in PROBED_METHODS if key != "motion"}
-    rows = [{"Text": name} | {column: shown[name, key] for column, key in columns.items()} for name in TEXT_CONTROLS]
-    return pd.DataFrame(rows)
-
-
-def _of_common_seeds(*sides: list[dict]) -> list[list[dict]]:
-    common = set.intersection(*({record["seed"] for record in side} for side in sides))
-    return [[record for record in side if record["seed"] in common] for side in sides]
-
-
-def rival_table(probes: list[dict], datasets: Sequence[str]) -> pd.DataFrame:
-    """The right description among five others: the nearest ones against random ones; chance is 1 of 6."""
-    rows = []
-    for dataset in datasets:
-        for key in PROBED_METHODS:
-            cells = [cell_of(family(probes, TEXT, key, dataset), name=name) for name in (NEAREST, RANDOM)]
-            row = {"Target": DATASETS[dataset].label, "Method": METHODS[key].label}
-            row |= {f"Among {name}": _percent(cell) for name, cell in zip((NEAREST, RANDOM), cells, strict=True)}
-            row["Nearest less random, points"] = interval_of(*cells).in_points() if all(cells) else NOT_RUN
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-# ------------------------------------------------------------------ videos
-_ONE_FRAME = "1 frame less as tested, points"
-
-
-def frame_count_table(probes: list[dict], dataset: str) -> pd.DataFrame:
-    """Top-1 percent with so many frames from the middles of as many segments, objects named; where a method's weights
-    do not allow a number, the reason. Beside it what one frame alone costs, paired, with 95 % over classes.
-    """
-    spread = [c for p in family(probes, VIDEO, dataset=dataset) for c in p["conditions"] if c["name"] == SPREAD]
-    rows, counts = [], sorted({c["frames"] for c in spread})
-    for key in PROBED_METHODS:
-        of_method = family(probes, VIDEO, key, dataset)
-        reasons = {name: why for probe in of_method for name, why in probe["not_run"].items()}
-        own, row = _own_frames(of_method), {"Method": METHODS[key].label, "Head": METHODS[key].head}
-        one, usual = (cell_of(of_method, name=SPREAD, kind="object", frames=count) for count in (1, own))
-        for count in counts:
-            cell, label = cell_of(of_method, name=SPREAD, kind="object", frames=count), frames_label(count)
-            row[label] = _percent(cell) if cell else reasons.get(label, NOT_RUN)
-        rows.append(row | {_ONE_FRAME: interval_of(one, usual).in_points() if one and usual else NOT_RUN})
-    return pd.DataFrame(rows)
-
-
-def order_control_table(probes: list[dict], dataset: str) -> pd.DataFrame:
-    """What is left of the accuracy when frames are reversed, shuffled, repeated or frozen; objects named and masked.
-
-    Each with the paired difference to the clip as filmed, in points.
-    """
-    rows = []
-    for key in PROBED_METHODS:
-        of_method = family(probes, VIDEO, key, dataset)
-        own = _own_frames(of_method)
-        for order in ORDERS:
-            row = {"Method": METHODS[key].label, "Frames": order}
-            for kind in DESCRIPTION_KINDS:
-                wanted = {"kind": kind, "frames": own}
-                cell, usual = (cell_of(of_method, name=name, **wanted) for name in (order, FILMED))
-                changed = cell and order != FILMED
-                row[KIND_LABEL[kind]] = _percent(cell)
-                row[f"{KIND_LABEL[kind]}: difference"] = interval_of(cell, usual).in_points() if changed else ""
-            rows.append(row | _changes(of_method, order, own))
-    return pd.DataFrame(rows)
-
-
-def _own_frames(of_method: list[dict]) -> int | None:
-    """The number of frames that a method's orders were shown with."""
-    reversed_ = [c["frames"] for p in of_method for c in p["conditions"] if c["name"] == REVERSED]
-    return reversed_[0] if reversed_ else None
-
-
-def _changes(of_method: list[dict], order: str, own: int | None) -> dict[str, str]:
-    found = [c for p in of_method for c in p["conditions"] if c["name"] == order and c["frames"] == own]
-    if not found:
-        return dict.fromkeys(_CHANGES, NOT_RUN)
-    other = [100 * np.mean([c["other_first_answer"] for c in found if c["kind"] == kind]) for kind in DESCRIPTION_KINDS]
-    largest = max(c["largest_change_of_a_logit"] for c in found)
-    return dict(zip(_CHANGES, (*(f"{share:.2f}" for share in other), f"{largest:.1e}"), strict=True))
-
-
-_CHANGES = (*(f"{label}: other first answer, %" for label in KIND_LABEL.values()), "largest change of a logit")
 
 
 # ------------------------------------------------------------------ minimal pairs
-def pair_table(probes: list[dict]) -> pd.DataFrame:
+def pair_table(numbers: pd.DataFrame) -> pd.DataFrame:
     """How often a clip prefers its own sentence to its partner's (chance 50 %), and whole pairs (chance 1 of 6).
 
-    Intervals are 95 % over what the clips of a pair differ in: which two objects or motions, which action.
+    Intervals are 95 % over what the clips of a pair differ in: which two objects or motions, which action. Below the
+    methods two heads that were taught to tell actions from their reversals, on clips that they were not taught with.
     """
-    rows = []
-    for key in PROBED_METHODS:
-        of_method = family(probes, PAIRS, key)
-        row = {"Method": METHODS[key].label}
-        for kind, label in PAIR_LABEL.items():
-            cell = cell_of(of_method, name=kind, of="sentence for a clip")
-            row[label] = interval_of(cell).in_percent() if cell else NOT_RUN
-            row[f"{label}, whole pairs"] = _whole_pairs(of_method, kind)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _whole_pairs(of_method: list[dict], kind: str) -> str:
-    found = [c["pairs_right"] for p in of_method for c in p["conditions"] if c["name"] == kind]
-    return f"{100 * np.mean(found):.1f}" if found else NOT_RUN
-
-
-def taught_table(probes: list[dict]) -> pd.DataFrame:
-    """Heads taught to tell actions from their reversals: clips that prefer the right direction, test clips alone."""
-    rows = []
-    for label, name in (("mean over frames", "mean"), ("6-layer temporal transformer", "temporal")):
-        of_head = family(probes, ORDER, f"motion_{name}_taught")
-        cell, steps = cell_of(of_head, name=REVERSED_PAIRS), {c["steps"] for p in of_head for c in p["conditions"]}
-        measured = interval_of(cell).in_percent() if cell else NOT_RUN
-        rows.append(
-            {
-                "Head": label,
-                "Steps of training": ", ".join(str(count) for count in sorted(steps)) or NOT_RUN,
-                "Right direction, %": measured,
-                "Whole pairs, %": _whole_pairs(of_head, REVERSED_PAIRS),
-                "Seeds": len(cell["seeds"]) if cell else 0,
-            }
-        )
-    return pd.DataFrame(rows)
+    asked, rows = _rows(numbers, question=SENTENCE), []
+    for key, label in ({key: METHODS[key].label for key in PROBED_METHODS} | TAUGHT).items():
+        row: dict[str, object] = {"Method": label}
+        for kind in [REVERSED_PAIRS] if key in TAUGHT else PAIR_LABEL:
+            result = _row(asked, method=key, condition=kind)
+            row[PAIR_LABEL[kind]] = _interval(result)
+            row[f"{PAIR_LABEL[kind]}, whole pairs"] = NOT_RUN if result is None else result["pairs_right"]
+        row["Steps of teaching"] = round(result["steps"]) if key in TAUGHT and result is not None else ""
+        rows.append(row | {"Seeds": 0 if result is None else int(result["seeds"])})
+    return pd.DataFrame(rows, dtype=object).fillna("")

@@ -7,7 +7,7 @@ that keep one part of speech are as good as that tagger.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from textblob.en import tag
@@ -16,7 +16,14 @@ from motion_lib.texts.descriptions import DescriptionSet
 
 TEMPLATE = "a video of a person {}."  # Text4Vis's, and that of our class-name control
 MOTION = "motion description"
+TEXT_CONTROLS = (
+    MOTION, "motion description in a template", "alternate version", "class name and motion", "class name",
+    "class name in a template", "action description", "objects masked", "nouns only", "verbs only", "words shuffled",
+    "random words",
+)  # fmt: skip
 DRAWS = 5  # of the controls that a random generator makes
+RIVALS = 5  # hard negatives of each description
+NEAREST, RANDOM = f"the {RIVALS} nearest descriptions", f"{RIVALS} random descriptions"
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 # What stands in for a text of which a control leaves nothing: every such class gets the same.
 NOTHING_LEFT = "something"
@@ -45,7 +52,8 @@ def only_verbs(text: str) -> str:
 def with_words(text: str, words: Sequence[str]) -> str:
     """The text with other words in the places of its own; its marks stay where they are.
 
-    Raises: ValueError unless there are as many words as places.
+    Raises:
+        ValueError: unless there are as many words as places.
     """
     places = len(_WORD.findall(text))
     if places != len(words):
@@ -58,7 +66,7 @@ def shuffled(descriptions: DescriptionSet, draw: int) -> DescriptionSet:
     """Every text with its words in a random order."""
     rng = np.random.default_rng([draw, 0])
     texts = [with_words(text, rng.permutation(words_of(text))) for text in descriptions.texts]
-    return _of(descriptions, "words shuffled", texts)
+    return _with_texts(descriptions, "words shuffled", texts)
 
 
 def random_words(descriptions: DescriptionSet, draw: int) -> DescriptionSet:
@@ -66,7 +74,7 @@ def random_words(descriptions: DescriptionSet, draw: int) -> DescriptionSet:
     rng = np.random.default_rng([draw, 1])
     pool = [word for text in descriptions.texts for word in words_of(text)]
     drawn = [with_words(text, rng.choice(pool, size=len(words_of(text)))) for text in descriptions.texts]
-    return _of(descriptions, "random words", drawn)
+    return _with_texts(descriptions, "random words", drawn)
 
 
 def readable(class_names: Sequence[str]) -> list[str]:
@@ -84,26 +92,26 @@ def text_controls(
         named: motion descriptions with their objects.
         others: further description sets of the same classes, such as the masked one, action descriptions or
             the alternate version; None for a set that is not at hand, which stays None here.
+        draws: of shuffled and of random words.
     """
-    names, texts = readable(named.class_names), named.texts
-    made: dict[str, list[DescriptionSet] | None] = {MOTION: [named]}
-    made |= {control: [only.select(named.class_names)] if only else None for control, only in others.items()}
-    plain = _of(named, "class name", names)
-    made["motion description in a template"] = [named.with_template(TEMPLATE)]
-    made["class name"], made["class name in a template"] = [plain], [plain.with_template(TEMPLATE)]
-    single: dict[str, Callable[[str, str], str]] = {
-        "class name and motion": lambda name, text: f"{name}: {text}",
-        "nouns only": lambda name, text: only_nouns(text),
-        "verbs only": lambda name, text: only_verbs(text),
+    names = readable(named.class_names)
+    plain = _with_texts(named, "class name", names)
+    both = [f"{name}: {text}" for name, text in zip(names, named.texts, strict=True)]
+    return {
+        MOTION: [named],
+        "motion description in a template": [named.with_template(TEMPLATE)],
+        "class name and motion": [_with_texts(named, "class name and motion", both)],
+        "class name": [plain],
+        "class name in a template": [plain.with_template(TEMPLATE)],
+        "nouns only": [_with_texts(named, "nouns only", map(only_nouns, named.texts))],
+        "verbs only": [_with_texts(named, "verbs only", map(only_verbs, named.texts))],
+        "words shuffled": [shuffled(named, draw) for draw in range(draws)],
+        "random words": [random_words(named, draw) for draw in range(draws)],
+        **{control: [other.select(named.class_names)] if other else None for control, other in others.items()},
     }
-    for control, change in single.items():
-        made[control] = [_of(named, control, [change(*pair) for pair in zip(names, texts, strict=True)])]
-    made["words shuffled"] = [shuffled(named, draw) for draw in range(draws)]
-    made["random words"] = [random_words(named, draw) for draw in range(draws)]
-    return made
 
 
-def _of(descriptions: DescriptionSet, control: str, texts: Sequence[str]) -> DescriptionSet:
+def _with_texts(descriptions: DescriptionSet, control: str, texts: Iterable[str]) -> DescriptionSet:
     source = f"{descriptions.source}, {control}"
     return DescriptionSet(f"{descriptions.name}, {control}", descriptions.class_names, tuple(texts), source)
 
@@ -115,9 +123,17 @@ def num_own_texts(descriptions: DescriptionSet) -> int:
 
 
 def nearest_texts(text_features: np.ndarray, count: int) -> np.ndarray:
-    """(K, D) text features -> (K, count) indices of each text's most similar others by cosine, nearest first.
+    """Each text's most similar others by cosine, nearest first.
 
-    Raises: ValueError if there are not that many others.
+    Args:
+        text_features: (K, D).
+        count: of the others.
+
+    Returns:
+        (K, count) indices.
+
+    Raises:
+        ValueError: if there are not that many others.
     """
     if count >= len(text_features):
         raise ValueError(f"{count} nearest of {len(text_features) - 1} other texts asked for; ask for fewer.")
@@ -130,7 +146,10 @@ def nearest_texts(text_features: np.ndarray, count: int) -> np.ndarray:
 def right_among(scores: np.ndarray, labels: np.ndarray, rivals: np.ndarray) -> np.ndarray:
     """(N,) bool: the right description scores above each of the rivals of its class.
 
-    Args: scores: (N, K).   labels: (N,).   rivals: (K, R) indices of other descriptions, for each class.
+    Args:
+        scores: (N, K).
+        labels: (N,).
+        rivals: (K, R) indices of other descriptions, for each class.
     """
     right = scores[np.arange(len(labels)), labels]
     return (scores[np.arange(len(labels))[:, None], rivals[labels]] < right[:, None]).all(axis=1)

@@ -11,7 +11,7 @@ effect of the number mixed with that of the place.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from motion_lib.data.clips import Clips
-from motion_lib.data.datasets import VideoDataset
+from motion_lib.data.datasets import VideoDataset, VideoItem, check_missing
 from motion_lib.data.preprocessing import normalise
 from motion_lib.data.video import VideoReadError, sample_indices
 from motion_lib.models.prototype import MeanPooling, PrototypeClassifier
@@ -30,6 +30,7 @@ FRAME_COUNTS = (1, 2, 4, 8, 16, 32)
 FILMED, REVERSED, SHUFFLED = "as filmed", "reversed", "shuffled"
 SPREAD = "middles of segments"
 REPEATED, FROZEN = "one frame repeated", "middle frame frozen"
+ORDERS = (FILMED, REVERSED, SHUFFLED, REPEATED, FROZEN)
 SHUFFLES = 3
 
 
@@ -60,12 +61,14 @@ class Control:
         return filmed
 
 
-def controls_for(model: PrototypeClassifier, shuffles: int = SHUFFLES) -> list[Control]:
-    """The controls that a model can be shown: all orders of its own number of frames, and other numbers of frames as
-    far as its weights allow, see `beyond_its_weights`."""
+def controls_for(model: PrototypeClassifier) -> list[Control]:
+    """The controls that a model can be shown, the clip as filmed first.
+
+    All orders of its own number of frames, and other numbers as far as its weights allow, see `beyond_its_weights`.
+    """
     own = model.preprocess.num_frames
     orders = [Control(name, own) for name in (FILMED, REVERSED, REPEATED, FROZEN)]
-    orders += [Control(SHUFFLED, own, draw) for draw in range(shuffles)]
+    orders += [Control(SHUFFLED, own, draw) for draw in range(SHUFFLES)]
     beyond = beyond_its_weights(model)
     return orders + [Control(SPREAD, count) for count in sorted({*FRAME_COUNTS, own}) if count not in beyond]
 
@@ -82,6 +85,11 @@ def beyond_its_weights(model: PrototypeClassifier) -> dict[int, str]:
     if isinstance(model.head, MeanPooling):
         return {}
     return {count: f"{own} places learned" for count in FRAME_COUNTS if count > own}
+
+
+def frames_label(count: int) -> str:
+    """Name of a number of frames in tables."""
+    return "1 frame" if count == 1 else f"{count} frames"
 
 
 class _Pictures(Dataset):
@@ -123,36 +131,56 @@ def encode_controls(
 ) -> Iterator[tuple[list[int], list[Tensor], dict[str, str]]]:
     """Decode every video once and encode it under every control.
 
-    Yields: for each batch the indices of its readable videos, one (B, ...) feature tensor a control, and the
-        videos that could not be read with the reason.
+    Yields:
+        For each batch the indices of its readable videos, one (B, ...) feature tensor a control, and the videos that
+        could not be read with the reason.
     """
     items = clips.dataset.items
     loader = DataLoader(_Pictures(clips, controls), batch_size, num_workers=num_workers, collate_fn=list)
-    bar = tqdm(loader, desc=f"video controls, {clips.dataset.name}", unit="batch", mininterval=2)
-    for batch in bar:
-        failed = {items[i].video_id: found.reason for i, found, _ in batch if isinstance(found, VideoReadError)}
+    for batch in tqdm(loader, desc=f"video controls, {clips.dataset.name}", unit="batch", mininterval=2):
         read = [sample for sample in batch if not isinstance(sample[1], VideoReadError)]
-        if read or failed:
-            yield [i for i, _, _ in read], _features(model, read, len(controls)) if read else [], failed
+        failed = {items[i].video_id: error.reason for i, error, _ in batch if isinstance(error, VideoReadError)}
+        yield [i for i, _, _ in read], _features(model, read) if read else [], failed
 
 
-def _features(
-    model: PrototypeClassifier, read: list[tuple[int, Tensor, list[np.ndarray]]], controls: int
-) -> list[Tensor]:
-    pool: Callable[[Tensor], Tensor]
+def _features(model: PrototypeClassifier, read: list[tuple[int, Tensor, list[np.ndarray]]]) -> list[Tensor]:
     with torch.inference_mode():
-        shown = torch.cat([pictures for _, pictures, _ in read]).to(model.device)
-        pictures = normalise(shown, model.preprocess)
+        frames = normalise(torch.cat([pictures for _, pictures, _ in read]).to(model.device), model.preprocess)
+        encode: Callable[[Tensor], Tensor] = model.encode_video
         if model.independent_frames:
-            pictures, pool = model.encode_frames(pictures[None])[0], model.head
-        else:
-            pool = model.encode_video
-        starts = np.cumsum([0, *(len(pictures_) for _, pictures_, _ in read)])
-        clips_of = (
-            torch.stack([pictures[start + places[k]] for start, (_, _, places) in zip(starts, read, strict=False)])
-            for k in range(controls)
-        )
-        return [pool(clips) for clips in clips_of]
+            frames, encode = model.encode_frames(frames[None])[0], model.head
+        of_videos = frames.split([len(pictures) for _, pictures, _ in read])
+        places = zip(*(places for _, _, places in read), strict=True)  # of each control, those of every video
+        return [encode(torch.stack([v[p] for v, p in zip(of_videos, way, strict=True)])) for way in places]
+
+
+def score_controls(
+    model: PrototypeClassifier,
+    clips: Clips,
+    controls: Sequence[Control],
+    sets: Sequence[DescriptionSet],
+    max_missing: float,
+    num_workers: int = 0,
+) -> tuple[np.ndarray, list[VideoItem], dict[str, str]]:
+    """Compare every video under every control with every description of each set.
+
+    Returns:
+        (C, S, N, K) float32 logits of C controls and S sets; the N videos that could be read; {video_id: reason} of
+        the others.
+
+    Raises:
+        TooManyMissing: where more than the share `max_missing` of the listed videos is absent or unreadable.
+    """
+    prototypes = text_prototypes(model, sets, clips.dataset)
+    scores, shown, failed = [], [], dict(clips.failed)
+    for indices, features, unreadable in encode_controls(model, clips, controls, num_workers=num_workers):
+        failed.update(unreadable)
+        shown += [clips.dataset.items[i] for i in indices]
+        with torch.inference_mode():
+            logits = [[model.similarity(video, text).float().cpu() for text in prototypes] for video in features]
+        scores += [np.array(logits)] if indices else []
+    check_missing(replace(clips.dataset, items=tuple(shown)), max_missing, failed)
+    return np.concatenate(scores, axis=2), shown, failed
 
 
 def text_prototypes(model: PrototypeClassifier, sets: Sequence[DescriptionSet], dataset: VideoDataset) -> list[Tensor]:

@@ -13,8 +13,8 @@ from motion_lib.miniature.minimal_pairs import ACTIONS, KINDS, build_pairs, make
 from motion_lib.miniature.sentences import ARM_PHRASES, BODY_PHRASES
 from motion_lib.miniature.world import action_descriptions, alternate_version, make_world, render_clip
 from motion_lib.models.prototype import MeanPooling, TemporalTransformer
-from motion_lib.probes.pairs import both_directions, train_on_order
-from motion_lib.probes.records import pack, pair_outcomes, unpack, whole_pairs
+from motion_lib.probes.pairs import both_directions, pair_outcomes, train_on_order, whole_pairs
+from motion_lib.probes.records import pack, unpack
 
 WORLD = make_world(0)
 

@@ -1,7 +1,7 @@
 """Probes: their records, tables and panel from hand-made answers, and all of them once at the smoke size."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,53 +9,54 @@ import pytest
 
 from motion_lib.config import RunConfig
 from motion_lib.data.preprocessing import Preprocess
+from motion_lib.evaluation.intervals import Interval
 from motion_lib.experiment.experiment import Experiment, Trained
 from motion_lib.experiment.records import Weights, read_records
 from motion_lib.methods import get_method
 from motion_lib.probes import pairs as pair_probing
 from motion_lib.probes import records as probe_records
 from motion_lib.probes import run as probing
-from motion_lib.probes.cells import cell_of, family, interval_of, probe_numbers
-from motion_lib.probes.figures import pairs_figure, probe_figure, write_probe_tables
-from motion_lib.probes.pairs import probe_order
+from motion_lib.probes import video_controls
+from motion_lib.probes.answers import answers_of, difference, intervals, probe_numbers, select
+from motion_lib.probes.figures import pairs_figure, probe_figure
+from motion_lib.probes.pairs import CLIP, PAIR_LABEL, REVERSED_PAIRS, SENTENCE, probe_order
 from motion_lib.probes.records import (
-    NEAREST,
     ORDER,
     PAIRS,
     PROBED_METHODS,
-    RANDOM,
-    REVERSED_PAIRS,
     TEXT,
     VIDEO,
     Condition,
     Outcome,
-    Probe,
-    clusters_of,
     keep,
     read_probes,
     write_probe,
 )
 from motion_lib.probes.run import run_probes
 from motion_lib.probes.tables import (
-    ORDERS,
-    PAIR_LABEL,
-    TEXT_CONTROLS,
-    frame_count_table,
-    order_control_table,
+    Difference,
+    frame_table,
     pair_table,
-    rival_table,
-    taught_table,
-    text_control_table,
-    text_gap_table,
+    text_table,
+    write_probe_tables,
 )
-from motion_lib.probes.text_controls import MOTION
-from motion_lib.probes.video_controls import FILMED, REVERSED, SPREAD
+from motion_lib.probes.text_controls import MOTION, NEAREST, RANDOM, TEXT_CONTROLS
+from motion_lib.probes.video_controls import FILMED, ORDERS, REVERSED, SPREAD
 from motion_lib.report.tables import NOT_RUN
 from tests.layout import layout_faults
 
 UCF, HMDB = "miniature-ucf", "miniature-hmdb"
 CLASSES, CLIPS = 8, 6
 LABELS = np.repeat(np.arange(CLASSES), CLIPS)
+ABOUT = {
+    "identity": "same",
+    "family": TEXT,
+    "method": "motion",
+    "label": "",
+    "dataset": UCF,
+    "data": "world-0",
+    "weights": asdict(Weights("w", "clip.pt", "b" * 64, "c" * 64)),
+}
 
 
 @pytest.fixture
@@ -69,11 +70,11 @@ def right(sixths: int) -> np.ndarray:
     return np.tile(np.arange(CLIPS) < sixths, CLASSES)
 
 
-def put(cfg, name, method, dataset, conditions, seed=0, not_run=None, identity="same"):
-    clusters = LABELS if name in (TEXT, VIDEO) else np.arange(len(LABELS)) // 2
-    known = get_method(method) if "taught" not in method else replace(get_method("motion"), key=method)
-    about = Probe(name, known, dataset, Weights("w", "clip.pt", "b" * 64, "c" * 64), "world-0", identity)
+def put(cfg, name, method, dataset, conditions, seed=0, not_run=None, clusters=None):
+    if clusters is None:
+        clusters = LABELS if name in (TEXT, VIDEO) else np.arange(len(LABELS)) // 2
     outcome = Outcome([f"v{n}" for n in range(len(clusters))], clusters, conditions, not_run or {})
+    about = ABOUT | {"family": name, "method": method, "dataset": dataset}
     return write_probe(RunConfig.load("miniature", seed=seed), about, outcome, 1.0)
 
 
@@ -102,7 +103,7 @@ def pairs(sixths: int) -> list[Condition]:
     return [
         Condition(kind, right(sixths), 0.5, more={"of": of, "pairs_right": 0.2})
         for kind in PAIR_LABEL
-        for of in ("sentence for a clip", "clip for a sentence")
+        for of in (SENTENCE, CLIP)
     ]
 
 
@@ -115,7 +116,8 @@ def put_everything(cfg, seeds=(0,)) -> list[dict]:
                 put(cfg, VIDEO, method, dataset, videos(2 + n % 4, (8,) if built_in else (1, 8, 16)), seed, built_in)
             put(cfg, PAIRS, method, "miniature-pairs", pairs(3 + n % 3), seed)
         for name, sixths, steps in (("mean", 3, 0), ("temporal", 5, 400)):
-            found = [Condition(REVERSED_PAIRS, right(sixths), 0.5, more={"pairs_right": 0.5, "steps": steps})]
+            more = {"of": SENTENCE, "pairs_right": 0.5, "steps": steps}
+            found = [Condition(REVERSED_PAIRS, right(sixths), 0.5, more=more)]
             put(cfg, ORDER, f"motion_{name}_taught", "miniature-actions", found, seed)
     return read(cfg)
 
@@ -125,15 +127,15 @@ def put_videos_of_ours(cfg) -> list[dict]:
     return read(cfg)
 
 
-# --- records and cells ---
+# --- records and answers ---
 
 
 def test_a_probe_comes_back_as_it_was_measured(cfg):
     put(cfg, TEXT, "motion", UCF, texts(4))
-    cell = cell_of(read(cfg), name=MOTION)
-    np.testing.assert_array_equal(cell["right"], right(4))
-    np.testing.assert_array_equal(cell["clusters"], LABELS)
-    assert (cell["chance"], cell["seeds"]) == (1 / CLASSES, (0,))
+    answers = answers_of(read(cfg), name=MOTION)
+    np.testing.assert_array_equal(answers.right, right(4))
+    np.testing.assert_array_equal(answers.classes, LABELS)
+    assert (answers.chance, answers.known_seeds) == (1 / CLASSES, (0,))
 
 
 def test_draws_are_averaged_and_seeds_put_together(cfg):
@@ -141,25 +143,25 @@ def test_draws_are_averaged_and_seeds_put_together(cfg):
         draws = [Condition("words shuffled", right(sixths), 0.125, draw=d) for d in (0, 1)]
         draws.append(Condition("words shuffled", right(0), 0.125, draw=2))
         put(cfg, TEXT, "motion", UCF, draws, seed)
-    cell = cell_of(read(cfg), name="words shuffled")
-    assert len(cell["right"]) == 2 * len(LABELS)
-    assert cell["right"].reshape(2, -1).mean(axis=1) == pytest.approx([2 / 6 * 2 / 3, 2 / 3])
-    assert cell_of(read(cfg), name="nothing of the kind") is None
+    answers = answers_of(read(cfg), name="words shuffled")
+    assert len(answers.right) == 2 * len(LABELS)
+    assert answers.right.reshape(2, -1).mean(axis=1) == pytest.approx([2 / 6 * 2 / 3, 2 / 3])
+    assert answers.of_seeds([1]).mean == pytest.approx(2 / 3)
+    assert answers_of(read(cfg), name="nothing of the kind") is None
 
 
 def test_a_condition_may_have_clips_and_clusters_of_its_own(cfg):
-    more, actions = {"of": "sentence for a clip", "pairs_right": 0.0}, np.arange(10) // 5 * 2
+    more, actions = {"of": SENTENCE, "pairs_right": 0.0}, np.arange(10) // 5 * 2
     short = Condition(REVERSED_PAIRS, right(3)[:10], 0.5, more=more, clusters=actions)
     put(cfg, PAIRS, "motion", "miniature-pairs", [*pairs(3)[:2], short])
-    (record,) = read(cfg)
-    assert cell_of([record], name=REVERSED_PAIRS)["clusters"].tolist() == [0] * 5 + [1] * 5
-    np.testing.assert_array_equal(clusters_of(record, record["conditions"][0]), np.arange(len(LABELS)) // 2)
+    probes = read(cfg)
+    assert answers_of(probes, name=REVERSED_PAIRS).classes.tolist() == [0] * 5 + [1] * 5
+    np.testing.assert_array_equal(answers_of(probes, name="object", of=SENTENCE).classes, np.arange(len(LABELS)) // 2)
 
 
 def test_clips_that_were_not_shown_are_named(cfg):
-    about = Probe(TEXT, get_method("motion"), UCF, Weights("w", "clip.pt", "b", "c"), "world-0", "same")
     outcome = Outcome(["v0", "v2"], np.arange(2), [Condition(MOTION, right(4)[:2], 0.5)], {}, {"v1": "broken"}, ["v3"])
-    record = json.loads(write_probe(cfg, about, outcome, 1.0).read_text())
+    record = json.loads(write_probe(cfg, ABOUT, outcome, 1.0).read_text())
     assert (record["n_expected"], record["n_decoded"]) == (4, 2)
     assert (record["failed"], record["missing"]) == ({"v1": "broken"}, ["v3"])
 
@@ -186,8 +188,16 @@ def test_probes_of_anything_else_are_left_out_and_counted(cfg, capsys, change, w
 def test_intervals_are_paired_over_classes(cfg):
     """Every class loses one clip of six: the gap has no spread, though each accuracy has."""
     put(cfg, TEXT, "motion", UCF, texts(4))
-    usual, other = (cell_of(read(cfg), name=TEXT_CONTROLS[n]) for n in (0, 1))
-    assert interval_of(other, usual) == pytest.approx((-1 / 6, -1 / 6, -1 / 6))
+    usual, other = (answers_of(read(cfg), name=TEXT_CONTROLS[n]) for n in (0, 1))
+    assert other.less(usual).interval() == pytest.approx((-1 / 6, -1 / 6, -1 / 6))
+
+
+def test_intervals_drawn_together_are_those_drawn_alone(cfg):
+    rng = np.random.default_rng(0)
+    put(cfg, TEXT, "motion", UCF, [Condition(str(n), rng.random(len(LABELS)) < n / 4, 0.125) for n in (1, 2, 3)])
+    several = [answers_of(read(cfg), name=str(n)) for n in (1, 2, 3)]
+    for one, interval in zip(several, intervals(several, 50_000), strict=True):
+        assert interval == pytest.approx(one.interval(resamples=50_000), abs=0.01)
 
 
 def kept(cfg, made_from=("texts",), **changes) -> bool:
@@ -226,48 +236,70 @@ def test_a_probe_is_made_again_by_other_code(cfg, monkeypatch):
 # --- tables ---
 
 
-def test_tables_hold_every_method_and_condition(cfg):
+def points(value: float) -> Difference:
+    return pytest.approx((value, value, value))
+
+
+def test_texts_hold_every_method_and_control(cfg):
     probes = put_everything(cfg, seeds=(0, 1))
-    table = text_control_table(probes, UCF).set_index("Text")
-    assert list(table.index) == list(TEXT_CONTROLS)
-    assert table.loc[MOTION, "Vanilla CLIP"] == "33.3"
-    assert table.loc[TEXT_CONTROLS[1], "Our method, against its motion descriptions"] == "-16.7 [-16.7, -16.7]"
-    assert set(table["Classes with a text of their own"]) == {"7"}
-    gaps = text_gap_table(probes, UCF).set_index("Text")
-    assert gaps.loc[MOTION, "less Vanilla CLIP"] == "+16.7 [+16.7, +16.7]"  # 3 of 6 clips of each class against 2
-    assert "less Our method" not in gaps
-    rivals = rival_table(probes, (UCF, HMDB))
-    assert set(rivals["Nearest less random, points"]) == {"-16.7 [-16.7, -16.7]"}
-    counts = frame_count_table(probes, UCF).set_index("Method")
-    assert counts.loc["Our method", ["1 frame", "8 frames"]].tolist() == ["16.7", "33.3"]
-    assert counts.loc["X-CLIP", ["1 frame", "8 frames"]].tolist() == ["built in", "33.3"]
-    one_frame = counts["1 frame less as tested, points"]
-    assert one_frame["Our method"] == "-16.7 [-16.7, -16.7]"
-    assert one_frame["X-CLIP"] == NOT_RUN
-    changes = order_control_table(probes, UCF).iloc[0, -3:].tolist()
-    assert changes == ["25.00", "12.50", "5.0e-01"]  # of named and of masked descriptions
-    assert len(order_control_table(probes, UCF)) == len(PROBED_METHODS) * len(ORDERS)
-    assert pair_table(probes).set_index("Method").loc["Our method", f"{PAIR_LABEL['object']}, whole pairs"] == "20.0"
-    directions = taught_table(probes)
-    assert [text.split()[0] for text in directions["Right direction, %"]] == ["50.0", "83.3"]
-    assert directions["Steps of training"].tolist() == ["0", "400"]
+    table = text_table(probes, probe_numbers(probes), (UCF, HMDB))
+    assert len(table) == 2 * (len(TEXT_CONTROLS) + 2)
+    table = table[table["Target"] == table["Target"][0]].set_index("Text")
+    assert list(table.index[:-2]) == list(TEXT_CONTROLS)
+    assert table.loc[MOTION, "Vanilla CLIP"] == pytest.approx(2 / 6)
+    assert table.loc[TEXT_CONTROLS[1], "Our method, change"] == points(-1 / 6)
+    assert set(table["Classes with a text of their own"]) == {7, ""}  # rivals are not texts of another kind
+    assert table.loc[MOTION, "less Vanilla CLIP"] == points(1 / 6)  # 3 of 6 clips of each class against 2
+    assert "less Our method" not in table
+    nearest = f"the right one among {NEAREST}"
+    assert table.loc[nearest, "Our method"] == pytest.approx(4 / 6)
+    assert table.loc[nearest, "Our method, change"] == points(-1 / 6)
+
+
+def test_frames_hold_every_number_and_order(cfg):
+    probes = put_everything(cfg, seeds=(0, 1))
+    table = frame_table(probes, probe_numbers(probes), (UCF, HMDB))
+    assert len(table) == 2 * len(PROBED_METHODS)
+    table = table[: len(PROBED_METHODS)].set_index("Method")
+    assert table.loc["Our method", ["1 frame", "8 frames"]].tolist() == pytest.approx([1 / 6, 2 / 6])
+    assert table.loc["X-CLIP", "1 frame"] == "built in"
+    assert table.loc["X-CLIP", "8 frames"] == pytest.approx(2 / 6)
+    assert table.loc["Our method", "1 frame, change"] == points(-1 / 6)
+    assert table.loc["X-CLIP", "1 frame, change"] == NOT_RUN
+    assert {f"{order}, change" for order in ORDERS} & set(table) == {f"{order}, change" for order in ORDERS[1:]}
+    assert table.loc["Our method", "reversed, change"] == points(0)
+    assert table.iloc[0, -2:].tolist() == [0.25, 0.5]  # the larger of named and of masked descriptions
+
+
+def test_pairs_hold_every_kind_and_the_taught_heads(cfg):
+    table = pair_table(probe_numbers(put_everything(cfg, seeds=(0, 1)))).set_index("Method")
+    assert len(table) == len(PROBED_METHODS) + 2
+    assert table.loc["Our method", f"{PAIR_LABEL['object']}, whole pairs"] == 0.2
+    directions = table[PAIR_LABEL[REVERSED_PAIRS]][-2:]
+    assert [interval.estimate for interval in directions] == pytest.approx([3 / 6, 5 / 6])
+    assert {type(interval) for interval in directions} == {Interval}
+    assert table["Steps of teaching"].tolist()[-3:] == ["", 0, 400]
+    assert set(table[PAIR_LABEL["object"]][-2:]) == {""}
+    assert set(table["Seeds"]) == {2}
 
 
 def test_what_was_not_run_says_so(cfg):
     put(cfg, TEXT, "motion", UCF, texts(4)[:2])
     probes = read(cfg)
-    table = text_control_table(probes, UCF).set_index("Text")
+    numbers = probe_numbers(probes)
+    table = text_table(probes, numbers, (UCF,)).set_index("Text")
     assert table.loc["verbs only", "Our method"] == table.loc[MOTION, "Vanilla CLIP"] == NOT_RUN
-    assert set(taught_table(probes)["Right direction, %"]) == {NOT_RUN}
-    assert set(rival_table(probes, (UCF,))["Nearest less random, points"]) == {NOT_RUN}
-    assert set(order_control_table(probes, UCF).iloc[:, -3:].to_numpy().ravel()) == {NOT_RUN}
-    assert list(frame_count_table(probes, UCF).columns[:2]) == ["Method", "Head"]
-    assert set(frame_count_table(probes, UCF).iloc[:, -1]) == {NOT_RUN}
-    assert set(frame_count_table(put_videos_of_ours(cfg), UCF).set_index("Method").loc["Text4Vis", "1 frame":]) == {
-        NOT_RUN
-    }
-    assert set(text_gap_table(probes, UCF).iloc[:, 1]) == {NOT_RUN}
-    assert pair_table(probes).iloc[0, 1] == NOT_RUN
+    assert table.loc[f"the right one among {NEAREST}", "Our method, change"] == NOT_RUN
+    assert set(table["less Vanilla CLIP"]) == {NOT_RUN}
+    frames = frame_table(probes, numbers, (UCF,))
+    assert list(frames.columns[:3]) == ["Target", "Method", "Head"]
+    assert set(frames.iloc[:, 3:].to_numpy().ravel()) == {NOT_RUN}
+    table = pair_table(numbers).set_index("Method")
+    assert set(table[PAIR_LABEL[REVERSED_PAIRS]]) == {NOT_RUN}
+    assert set(table["Seeds"]) == {0}
+    probes = put_videos_of_ours(cfg)
+    frames = frame_table(probes, probe_numbers(probes), (UCF,)).set_index("Method")
+    assert set(frames.loc["Text4Vis", "1 frame":]) == {NOT_RUN}
 
 
 def test_numbers_have_a_row_for_every_condition(cfg):
@@ -279,18 +311,44 @@ def test_numbers_have_a_row_for_every_condition(cfg):
     assert (row["percent"], row["seeds"], row["chance"]) == (pytest.approx(100 / 3), 3, 12.5)
     assert (numbers["low"] <= numbers["percent"] + 1e-9).all()
     assert (numbers["percent"] <= numbers["high"] + 1e-9).all()
-    assert not numbers.duplicated(["family", "dataset", "method", "condition", "kind", "frames", "of"]).any()
+    assert not numbers.duplicated(["family", "dataset", "method", "condition", "kind", "frames", "question"]).any()
+
+
+def test_changes_are_to_what_a_condition_is_compared_with(cfg):
+    numbers = probe_numbers(put_everything(cfg))
+    rivals = numbers[numbers["condition"] == NEAREST]
+    assert set(rivals["method"]) == set(PROBED_METHODS)
+    for name in ("change", "change_low", "change_high"):
+        assert rivals[name].tolist() == pytest.approx([-100 / 6] * len(rivals))  # 4 of 6 less 5 of 6
+    assert numbers.loc[numbers["condition"].isin((MOTION, RANDOM, FILMED)), "change"].isna().all()
+    frozen = numbers[(numbers["family"] == VIDEO) & (numbers["condition"] == ORDERS[-1])]
+    assert set(frozen["kind"]) == {"object", "masked"}
+    assert set(frozen["change"]) == {0.0}
+    counted = numbers[(numbers["condition"] == SPREAD) & (numbers["method"] == "motion")].set_index("frames")["change"]
+    assert counted[1].tolist() == pytest.approx([-100 / 6] * 4)  # two targets, two kinds
+    assert counted[8].isna().all()
 
 
 def test_gaps_are_over_the_seeds_that_both_were_run_with(cfg):
     for seed, ours in enumerate((4, 2)):
         put(cfg, TEXT, "motion", UCF, texts(ours), seed)
     put(cfg, TEXT, "clip", UCF, texts(1), 0)
-    gap = text_gap_table(read(cfg), UCF).set_index("Text").loc[MOTION, "less Vanilla CLIP"]
-    assert gap == "+50.0 [+50.0, +50.0]"
-    cells = [cell_of(family(read(cfg), TEXT, key), name=MOTION) for key in ("motion", "clip")]
-    with pytest.raises(ValueError, match=r"seeds \(0, 1\) and \(0,\): not the same clips and seeds"):
-        interval_of(*cells)
+    probes = read(cfg)
+    table = text_table(probes, probe_numbers(probes), (UCF,)).set_index("Text")
+    assert table.loc[MOTION, "less Vanilla CLIP"] == points(1 / 2)
+    put(cfg, TEXT, "names", UCF, texts(1), 2)
+    ours, theirs = (answers_of(select(read(cfg), TEXT, key), name=MOTION) for key in ("motion", "names"))
+    assert difference(ours, theirs) is None
+    with pytest.raises(ValueError, match=r"seeds \(0, 1\) and \(2,\): none is shared"):
+        ours.less(theirs)
+
+
+def test_answers_to_other_clips_are_not_paired(cfg):
+    put(cfg, TEXT, "motion", UCF, texts(4))
+    put(cfg, TEXT, "clip", HMDB, [Condition(MOTION, right(4)[:-6], 0.125)], clusters=LABELS[:-6])
+    ours, theirs = (answers_of(select(read(cfg), TEXT, key), name=MOTION) for key in ("motion", "clip"))
+    with pytest.raises(ValueError, match="saw other videos"):
+        ours.less(theirs)
 
 
 def test_panels_without_probes_say_not_run(cfg):
@@ -312,8 +370,14 @@ def test_the_panel_is_legible(cfg):
 
 
 def test_the_tables_are_written(cfg):
+    """Numbers become text here: shares in percent, differences in points."""
     tables = write_probe_tables(put_everything(cfg), cfg)
+    assert set(tables) == {"texts", "frames", "pairs"}
     assert set(tables) == {path.stem for path in (cfg.results_dir / "tables").glob("*.csv")}
+    motion = tables["texts"].set_index("Text").iloc[0]
+    assert (motion["Vanilla CLIP"], motion["less Vanilla CLIP"]) == ("33.3", "+16.7 [+16.7, +16.7]")
+    assert tables["frames"].iloc[0, -2:].tolist() == ["25.0", "5.0e-01"]
+    assert tables["pairs"][PAIR_LABEL[REVERSED_PAIRS]].iloc[-1] == "83.3 [83.3, 83.3]"
 
 
 # --- for real, at the smoke size ---
@@ -324,11 +388,7 @@ def test_probes_are_made_once_and_read_again(smoke, monkeypatch):
     first = run_probes(smoke, "motion")
     assert len(first) == 5
     before = [path.stat().st_mtime_ns for path in first]
-    for module, name in (
-        (probing, "encode_controls"),
-        (pair_probing, "encode_controls"),
-        (pair_probing, "encode_videos"),
-    ):
+    for module, name in ((video_controls, "encode_controls"), (pair_probing, "encode_videos")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("encoded again"))
     again = run_probes(Experiment(smoke.cfg), "motion")
     assert [path.stat().st_mtime_ns for path in again] == before
@@ -342,9 +402,9 @@ def test_a_text_control_is_what_measure_finds(smoke):
     measured = smoke.measure("motion")
     run_probes(smoke, "motion")
     for target in smoke.cfg.targets:
-        probes = family(read_probes(smoke.cfg, read_records(smoke.cfg)), TEXT, "motion", target)
+        probes = select(read_probes(smoke.cfg, read_records(smoke.cfg)), TEXT, "motion", target)
         for name, kind in ((MOTION, "object"), ("objects masked", "masked")):
-            np.testing.assert_array_equal(cell_of(probes, name=name)["right"], measured[target, kind].correct)
+            np.testing.assert_array_equal(answers_of(probes, name=name).right, measured[target, kind].correct)
 
 
 @pytest.mark.slow
@@ -353,9 +413,9 @@ def test_a_clip_as_filmed_is_what_measure_finds(smoke):
     measured = smoke.measure("motion_temporal")
     run_probes(smoke, "motion_temporal")
     for target in smoke.cfg.targets:
-        probes = family(read_probes(smoke.cfg, read_records(smoke.cfg)), VIDEO, "motion_temporal", target)
-        filmed = cell_of(probes, name=FILMED, frames=smoke.cfg.num_frames, kind="object")
-        assert (filmed["right"] == measured[target, "object"].correct).mean() > 0.95
+        probes = select(read_probes(smoke.cfg, read_records(smoke.cfg)), VIDEO, "motion_temporal", target)
+        filmed = answers_of(probes, name=FILMED, frames=smoke.cfg.num_frames, kind="object")
+        assert (filmed.right == measured[target, "object"].correct).mean() > 0.95
 
 
 @pytest.mark.slow
@@ -369,7 +429,7 @@ def test_the_mean_is_blind_and_a_planted_peek_is_noticed(smoke):
         probing._assert_blind_to_order(conditions)
     run_probes(smoke, "clip")
     for target in smoke.cfg.targets:
-        for record in family(read_probes(smoke.cfg, read_records(smoke.cfg)), VIDEO, "clip", target):
+        for record in select(read_probes(smoke.cfg, read_records(smoke.cfg)), VIDEO, "clip", target):
             for condition in record["conditions"]:
                 if condition["name"] in (REVERSED, "shuffled"):
                     assert condition["largest_change_of_a_logit"] == 0.0
