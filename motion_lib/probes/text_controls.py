@@ -34,19 +34,20 @@ def words_of(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(text)]
 
 
-def tagged(text: str) -> list[tuple[str, str]]:
-    """(word, Penn Treebank tag) of every word of a text, lower case."""
-    return [(word.lower(), kind) for word, kind in tag(text) if _WORD.fullmatch(word)]
+def _tagged_as(text: str, tags: str) -> str:
+    """The words whose Penn Treebank tag begins so, in order, lower case."""
+    words = [word.lower() for word, kind in tag(text) if kind.startswith(tags) and _WORD.fullmatch(word)]
+    return " ".join(words) or NOTHING_LEFT
 
 
 def only_nouns(text: str) -> str:
     """The nouns of a text, in order."""
-    return " ".join(word for word, kind in tagged(text) if kind.startswith("NN")) or NOTHING_LEFT
+    return _tagged_as(text, "NN")
 
 
 def only_verbs(text: str) -> str:
     """The verbs of a text, in order."""
-    return " ".join(word for word, kind in tagged(text) if kind.startswith("VB")) or NOTHING_LEFT
+    return _tagged_as(text, "VB")
 
 
 def with_words(text: str, words: Sequence[str]) -> str:
@@ -123,14 +124,7 @@ def num_own_texts(descriptions: DescriptionSet) -> int:
 
 
 def nearest_texts(text_features: np.ndarray, count: int) -> np.ndarray:
-    """Each text's most similar others by cosine, nearest first.
-
-    Args:
-        text_features: (K, D).
-        count: of the others.
-
-    Returns:
-        (K, count) indices.
+    """(K, D) text features -> (K, count) indices of each text's most similar others by cosine, nearest first.
 
     Raises:
         ValueError: if there are not that many others.
@@ -151,8 +145,8 @@ def right_among(scores: np.ndarray, labels: np.ndarray, rivals: np.ndarray) -> n
         labels: (N,).
         rivals: (K, R) indices of other descriptions, for each class.
     """
-    right = scores[np.arange(len(labels)), labels]
-    return (scores[np.arange(len(labels))[:, None], rivals[labels]] < right[:, None]).all(axis=1)
+    right = np.take_along_axis(scores, labels[:, None], axis=1)
+    return (np.take_along_axis(scores, rivals[labels], axis=1) < right).all(axis=1)
 
 
 def random_rivals(num_classes: int, count: int, draw: int) -> np.ndarray:

@@ -103,31 +103,25 @@ class _Pictures(Dataset):
 
     def __getitem__(self, index: int) -> tuple[int, Tensor | VideoReadError, list[np.ndarray]]:
         own = self.clips.preprocess.sampling
-        ways = {(c.frames, c.sampling(own)) for c in self.controls}
-        sampled: dict[tuple[int, str], np.ndarray] = {}
+        shown: list[np.ndarray] = []  # under each control the indices of its frames
 
         def choose(length: int) -> np.ndarray:
-            sampled.update({way: np.asarray(sample_indices(length, *way)) for way in ways})
-            return np.unique(np.concatenate(list(sampled.values())))
+            sampled = (sample_indices(length, c.frames, c.sampling(own)) for c in self.controls)
+            shown[:] = [np.asarray(s)[c.positions(index)] for c, s in zip(self.controls, sampled, strict=True)]
+            return np.unique(np.concatenate(shown))
 
         try:
             pictures = self.clips.source.read(index, choose)
         except VideoReadError as error:
             return index, error, []
-        wanted = np.unique(np.concatenate(list(sampled.values())))
-        places = [
-            np.searchsorted(wanted, sampled[c.frames, c.sampling(own)][c.positions(index)]) for c in self.controls
-        ]
+        wanted = np.unique(np.concatenate(shown))
+        places = [np.searchsorted(wanted, indices) for indices in shown]
         # A tensor, which workers hand over in shared memory; an array would go through a pipe.
         return index, torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))), places
 
 
 def encode_controls(
-    model: PrototypeClassifier,
-    clips: Clips,
-    controls: Sequence[Control],
-    batch_size: int = 16,
-    num_workers: int = 0,
+    model: PrototypeClassifier, clips: Clips, controls: Sequence[Control], batch_size: int = 16, num_workers: int = 0
 ) -> Iterator[tuple[list[int], list[Tensor], dict[str, str]]]:
     """Decode every video once and encode it under every control.
 

@@ -377,7 +377,7 @@ def test_the_tables_are_written(cfg):
     motion = tables["texts"].set_index("Text").iloc[0]
     assert (motion["Vanilla CLIP"], motion["less Vanilla CLIP"]) == ("33.3", "+16.7 [+16.7, +16.7]")
     assert tables["frames"].iloc[0, -2:].tolist() == ["25.0", "5.0e-01"]
-    assert tables["pairs"][PAIR_LABEL[REVERSED_PAIRS]].iloc[-1] == "83.3 [83.3, 83.3]"
+    assert tables["pairs"][PAIR_LABEL[REVERSED_PAIRS]].iloc[-1].startswith("83.3 [")
 
 
 # --- for real, at the smoke size ---
