@@ -13,6 +13,9 @@ from motion_lib.experiment.records import environment
 def begin(namespace: Mapping[str, object]) -> RunConfig:
     """Read the notebook's parameters and print what this run is.
 
+    Args:
+        namespace: `globals()` of the notebook.
+
     Raises:
         ValueError: for a literal that is no parameter, with near matches.
     """

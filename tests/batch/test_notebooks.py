@@ -14,13 +14,14 @@ from types import SimpleNamespace
 import nbformat
 import pandas as pd
 import pytest
+import yaml
 from IPython.display import display
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from stub_server import serving
 
 from motion_lib.__main__ import main
 from motion_lib.batch import reproduce
-from motion_lib.config import PROFILES_DIR, REPOSITORY
+from motion_lib.config import PROFILES_DIR, REPOSITORY, RunConfig
 from motion_lib.experiment import inputs
 from motion_lib.experiment.inputs import MissingInputs
 from tests.conftest import SMOKE
@@ -45,8 +46,8 @@ def anatomy_faults(notebook: nbformat.NotebookNode) -> list[str]:
     faults = _head_faults(notebook.cells[0], code)
     for source in code:
         faults += [f"{fault}: {source.splitlines()[0]}" for fault in _cell_faults(source)]
-    if not code or not code[-1].startswith("print("):
-        faults.append("the last cell prints nothing")
+    if not code or not re.fullmatch(r"print\(.+\)", code[-1]):
+        faults.append("the last cell does not print one line")
     return faults
 
 
@@ -60,12 +61,12 @@ def _head_faults(first: nbformat.NotebookNode, code: list[str]) -> list[str]:
 
 
 def _cell_faults(source: str) -> list[str]:
-    faults = ["long"] if len(source.splitlines()) > 10 else []
+    faults = ["long"] if len(source.splitlines()) > 20 else []
     if re.search(r"^\s*[!%]", source, re.MULTILINE):
         return [*faults, "shell or magic"]
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.end_lineno - node.lineno >= 3:
-            faults.append("def")
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.end_lineno - node.lineno >= 12:
+            faults.append("long definition")
         if isinstance(node, ast.Try):
             faults.append("try")
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.match(r"[/~]|[A-Z]:\\", node.value):
@@ -98,7 +99,8 @@ GOOD_HEAD = """# 02 Title
 | Writes | nothing |
 
 **Differs from the paper.** In nothing."""
-GOOD = ["seed = 0", "cfg = begin(globals())", "def short():\n    return 1", "print('record')"]
+LONG = "def long():\n" + "    x = 1\n" * 11 + "    return x"
+GOOD = ["seed = 0", "cfg = begin(globals())", LONG.replace("    x = 1\n", "", 1), "print('record')"]
 
 
 def notebook_of(head: str, *code: str) -> nbformat.NotebookNode:
@@ -116,16 +118,44 @@ def test_the_anatomy_check_passes_a_good_notebook():
         (GOOD_HEAD.replace("Differs", "Deviates"), GOOD, "no ^\\*\\*Differs from the paper\\.\\*\\* .+"),
         (GOOD_HEAD.replace("# 02", "#"), GOOD, "no \\A# \\d\\d .+"),
         (GOOD_HEAD, [GOOD[0], "x = 1", *GOOD[1:]], "the parameters are not read at once"),
-        (GOOD_HEAD, [*GOOD[:2], "def long():\n    x = 1\n    x = 2\n    return x", GOOD[-1]], "def: def long():"),
+        (GOOD_HEAD, [*GOOD[:2], LONG, GOOD[-1]], "long definition: def long():"),
         (GOOD_HEAD, [*GOOD[:2], "try:\n    x\nexcept NameError:\n    pass", GOOD[-1]], "try: try:"),
         (GOOD_HEAD, [*GOOD[:2], "!pip install x", GOOD[-1]], "shell or magic: !pip install x"),
         (GOOD_HEAD, [*GOOD[:2], "open('/data/x')", GOOD[-1]], "absolute path: open('/data/x')"),
-        (GOOD_HEAD, [*GOOD[:2], "x\n" * 11, GOOD[-1]], "long: x"),
-        (GOOD_HEAD, [*GOOD, "cfg"], "the last cell prints nothing"),
+        (GOOD_HEAD, [*GOOD[:2], "x\n" * 21, GOOD[-1]], "long: x"),
+        (GOOD_HEAD, [*GOOD, "cfg"], "the last cell does not print one line"),
+        (GOOD_HEAD, [*GOOD, "print(1)\nprint(2)"], "the last cell does not print one line"),
     ],
 )
 def test_the_anatomy_check_finds_faults(head, code, fault):
     assert anatomy_faults(notebook_of(head, *code)) == [fault]
+
+
+def parameter_faults(source: str) -> list[str]:
+    """Values of a parameters cell, set or offered in a comment, that a profile would not have chosen itself."""
+    ours, paper = RunConfig.load("miniature"), RunConfig.load("paper")
+    literals = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source).body}
+    literals.pop("profile", None)
+    said = [(name, value, cfg) for name, value in literals.items() for cfg in (ours, paper)]
+    said += [(name, yaml.safe_load(v), ours) for name, v in re.findall(r"^# (\w+) = (.+?)  #", source, re.MULTILINE)]
+    of_paper = re.findall(r"^# (\w+) = .+paper: ([^\s,;]+)", source, re.MULTILINE)
+    said += [(name, yaml.safe_load(value), paper) for name, value in of_paper]
+    return [f"{name} {value!r}, profile {cfg.profile}" for name, value, cfg in said if getattr(cfg, name) != value]
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, REPOSITORY / "notebooks" / "your_own_model.ipynb"], ids=lambda p: p.stem)
+def test_parameters_have_the_profiles_values(path):
+    assert parameter_faults(code_of(read(path))[0]) == []
+
+
+def test_the_parameter_check_finds_faults():
+    assert parameter_faults("seed = 0  # any\n# epochs = 4  # paper: 10") == []
+    wrong = "seed = 1\n# epochs = 5  # of training, paper: 9; more"
+    assert parameter_faults(wrong) == [
+        *(f"seed 1, profile {name}" for name in ("miniature", "paper")),
+        "epochs 5, profile miniature",
+        "epochs 9, profile paper",
+    ]
 
 
 # --- the whole road, once -------------------------------------------------------------------------
@@ -192,11 +222,12 @@ def shown(copy: nbformat.NotebookNode, kind: str) -> int:
 @each_notebook
 def test_every_figure_and_table_is_shown(executed, path):
     copy, source = read(executed.miniature / "notebooks" / f"{path.stem}.ipynb"), read(path)
-    figures = sum(text.count("save_figure(") for text in code_of(source))
+    figures = sum(len(re.findall(r"(?:save_figure|contact_sheet)\(", text)) for text in code_of(source))
     names = re.findall(r'names \+?= "(.+)"', "\n".join(code_of(source)))
     assert shown(copy, "image/png") + shown(copy, "image/jpeg") == figures + sum(len(text.split()) for text in names)
     last = [text.splitlines()[-1] for text in code_of(source)]
-    tables = [line for line in last if re.match(r"tables\[|read_table|knowledge|counts|masking|likert|verdicts", line)]
+    kinds = r"tables\[|read_table|pd\.DataFrame|\w+_table\(|first_results|curve\.|(\w+)$"
+    tables = [line for line in last if re.match(kinds, line)]
     assert shown(copy, "text/html") >= len(tables)
 
 
