@@ -226,7 +226,7 @@ def test_every_figure_and_table_is_shown(executed, path):
     names = re.findall(r'names \+?= "(.+)"', "\n".join(code_of(source)))
     assert shown(copy, "image/png") + shown(copy, "image/jpeg") == figures + sum(len(text.split()) for text in names)
     last = [text.splitlines()[-1] for text in code_of(source)]
-    kinds = r"tables\[|read_table|pd\.DataFrame|\w+_table\(|first_results|curve\.|(\w+)$"
+    kinds = r"tables\[|read_table|pd\.DataFrame|\w+_table\(|first_results|(curve|counts|verdicts)\.|(\w+)$"
     tables = [line for line in last if re.match(kinds, line)]
     assert shown(copy, "text/html") >= len(tables)
 
