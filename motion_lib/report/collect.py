@@ -139,7 +139,7 @@ class Report:
         ran, whole = len(verdicts) - verdicts.count(NOT_RUN), sum("split 1: no" not in n.share_of() for n in models)
         return (
             f"{ran} of {len(verdicts)} reported percentages were measured on the paper's data, "
-            f"{verdicts.count(AGREES)} agree; {whole} of the models' {len(models)} can be a whole number of the clips of split 1."
+            f"{verdicts.count(AGREES)} agree; {whole} of the models' {len(models)} can be a share of split 1's clips."
         )
 
 
