@@ -1,58 +1,38 @@
 """What the probes say, in three tables: texts, frames, pairs. Cells are numbers until a file is written."""
 
-from functools import partial
 from itertools import product
 
 import pandas as pd
 
 from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
-from motion_lib.evaluation.intervals import FINE, Interval
+from motion_lib.evaluation.intervals import FINE
 from motion_lib.methods import METHODS
 from motion_lib.probes.answers import answers_of, difference, intervals, probe_numbers, select
 from motion_lib.probes.pairs import PAIR_LABEL, REVERSED_PAIRS, SENTENCE
 from motion_lib.probes.records import PROBED_METHODS, TEXT, VIDEO
 from motion_lib.probes.text_controls import MOTION, NEAREST, RANDOM, TEXT_CONTROLS
 from motion_lib.probes.video_controls import FILMED, ORDERS, REVERSED, SHUFFLED, SPREAD, frames_label
-from motion_lib.report.tables import NOT_RUN, write_table
+from motion_lib.report.tables import NOT_RUN, Percent, Points, write_table
 
 OTHERS = tuple(key for key in PROBED_METHODS if key != "motion")
 TAUGHT = {
     "motion_mean_taught": "taught order: mean over frames",
     "motion_temporal_taught": "taught order: 6-layer temporal transformer",
 }
-_ANSWER, _LOGIT = "order alone: other first answer", "order alone: largest change of a logit"
-
-
-class Difference(Interval):
-    """The interval of a difference, told in points."""
 
 
 def write_probe_tables(probes: list[dict], cfg: RunConfig) -> dict[str, pd.DataFrame]:
-    """The three tables over all seeds, written and returned as they are printed."""
+    """The three tables over all seeds, written and returned by name."""
     numbers = probe_numbers(probes)
     tables = {
         "texts": text_table(probes, numbers, cfg.targets),
         "frames": frame_table(probes, numbers, cfg.targets),
         "pairs": pair_table(numbers),
     }
-    printed = {
-        name: table.apply(lambda column: column.map(partial(_text, column.name))) for name, table in tables.items()
-    }
-    for name, table in printed.items():
+    for name, table in tables.items():
         write_table(table, cfg, name)
-    return printed
-
-
-def _text(column: str, cell: object) -> object:
-    """A cell as it is printed: shares in percent, their differences in points."""
-    if isinstance(cell, Difference):
-        return cell.in_points()
-    if isinstance(cell, Interval):
-        return cell.in_percent()
-    if isinstance(cell, float):
-        return f"{cell:.1e}" if column == _LOGIT else f"{100 * cell:.1f}"
-    return cell
+    return tables
 
 
 def _rows(numbers: pd.DataFrame, **wanted: object) -> pd.DataFrame:
@@ -65,18 +45,18 @@ def _row(numbers: pd.DataFrame, **wanted: object) -> pd.Series | None:
     return rows.iloc[0] if len(rows) else None
 
 
-def _share(row: pd.Series | None) -> float | str:
-    return NOT_RUN if row is None else row["percent"] / 100
+def _share(row: pd.Series | None) -> Percent | str:
+    return NOT_RUN if row is None else Percent(row["percent"] / 100)
 
 
-def _interval(row: pd.Series | None) -> Interval | str:
-    return NOT_RUN if row is None else Interval(*(row[name] / 100 for name in ("percent", "low", "high")))
+def _interval(row: pd.Series | None) -> Percent | str:
+    return NOT_RUN if row is None else Percent(*(row[name] / 100 for name in ("percent", "low", "high")))
 
 
-def _change(row: pd.Series | None) -> Difference | str:
+def _change(row: pd.Series | None) -> Points | str:
     if row is None or pd.isna(row["change"]):
         return NOT_RUN
-    return Difference(*(row[name] / 100 for name in ("change", "change_low", "change_high")))
+    return Points(*(row[name] / 100 for name in ("change", "change_low", "change_high")))
 
 
 # ------------------------------------------------------------------ texts
@@ -103,14 +83,14 @@ def text_table(probes: list[dict], numbers: pd.DataFrame, targets: tuple[str, ..
     return pd.DataFrame(rows)
 
 
-def _gaps(probes: list[dict], target: str) -> dict[tuple[str, str], Difference]:
+def _gaps(probes: list[dict], target: str) -> dict[tuple[str, str], Points]:
     """Our method less another under the same text: does a gap hold for other words of the same motions?"""
     gaps = {}
     for key, name in product(OTHERS, (*TEXT_CONTROLS, NEAREST, RANDOM)):
         ours, theirs = (answers_of(select(probes, TEXT, method, target), name=name) for method in ("motion", key))
         gaps[name, key] = difference(ours, theirs)
     gaps = {key: gap for key, gap in gaps.items() if gap}
-    return {key: Difference(*gap) for key, gap in zip(gaps, intervals(list(gaps.values()), FINE), strict=True)}
+    return {key: Points(*gap) for key, gap in zip(gaps, intervals(list(gaps.values()), FINE), strict=True)}
 
 
 # ------------------------------------------------------------------ frames
@@ -133,8 +113,9 @@ def frame_table(probes: list[dict], numbers: pd.DataFrame, targets: tuple[str, .
         row[FILMED] = _share(_row(named, condition=FILMED))
         row |= {f"{order}, change": _change(_row(named, condition=order)) for order in ORDERS if order != FILMED}
         moved = known[known["condition"].isin((REVERSED, SHUFFLED))]
-        row[_ANSWER] = moved["other_first_answer"].max() if len(moved) else NOT_RUN
-        row[_LOGIT] = moved["largest_change_of_a_logit"].max() if len(moved) else NOT_RUN
+        row["order alone: other first answer, %"] = Percent(moved["other_first_answer"].max()) if len(moved) else NOT_RUN
+        logit = f"{moved['largest_change_of_a_logit'].max():.1e}" if len(moved) else NOT_RUN
+        row["order alone: largest change of a logit"] = logit
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -152,7 +133,7 @@ def pair_table(numbers: pd.DataFrame) -> pd.DataFrame:
         for kind in [REVERSED_PAIRS] if key in TAUGHT else PAIR_LABEL:
             result = _row(asked, method=key, condition=kind)
             row[PAIR_LABEL[kind]] = _interval(result)
-            row[f"{PAIR_LABEL[kind]}, whole pairs"] = NOT_RUN if result is None else result["pairs_right"]
+            row[f"{PAIR_LABEL[kind]}, whole pairs"] = NOT_RUN if result is None else Percent(result["pairs_right"])
         row["Steps of teaching"] = round(result["steps"]) if key in TAUGHT and result is not None else ""
         rows.append(row | {"Seeds": 0 if result is None else int(result["seeds"])})
     return pd.DataFrame(rows, dtype=object).fillna("")

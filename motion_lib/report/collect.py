@@ -125,20 +125,19 @@ class Report:
         )
 
     def read_curves(self) -> str:
-        """Where the best epoch lies, and what is lost after it."""
-        said = (
-            f"{DATASETS[curve.dataset].label}, {KIND_LABEL[curve.kind]}: best after epoch {curve.best}, "
-            f"{Percent(curve.loss.estimate)} points lost from there to the last"
-            for curve in self.curves
-        )
-        return "; ".join(said) + "." if self.curves else "No epochs were run."
+        """Where the best epochs lie, and what is lost after them."""
+        if not self.curves:
+            return "No epochs were run."
+        largest = Percent(max(curve.loss.estimate for curve in self.curves))
+        best = ", ".join(str(curve.best) for curve in self.curves)
+        return f"Of {len(self.curves)} curves the best epochs are {best}; at most {largest} points are lost after them."
 
     def read_numbers(self) -> str:
         """How many of the paper's percentages were measured on its data, and how many can be a share of split 1."""
         verdicts, models = [n.verdict for n in self.numbers], [n for n in self.numbers if not n.people]
         ran, whole = len(verdicts) - verdicts.count(NOT_RUN), sum("split 1: no" not in n.share_of() for n in models)
         return (
-            f"{ran} of {len(verdicts)} reported percentages were measured on the paper's data, "
+            f"{ran} of {len(verdicts)} reported percentages were measured on the paper's data and "
             f"{verdicts.count(AGREES)} agree; {whole} of the models' {len(models)} can be a share of split 1's clips."
         )
 
@@ -153,6 +152,11 @@ def show_tables(tables: Mapping[str, pd.DataFrame], *names: str) -> None:
             display(Markdown(f"**{name}**: {NOT_RUN}{': ' if reasons else ''}{reasons}. The file lists its rows."))
         else:
             display(Markdown(f"**{name}**"), shown(table))
+
+
+def say(*sentences: str) -> None:
+    """Show sentences below a result, one a line."""
+    display(Markdown("  \n".join(sentences)))
 
 
 def read_table(cfg: RunConfig, name: str) -> pd.DataFrame:
