@@ -113,7 +113,9 @@ def frame_table(probes: list[dict], numbers: pd.DataFrame, targets: tuple[str, .
         row[FILMED] = _share(_row(named, condition=FILMED))
         row |= {f"{order}, change": _change(_row(named, condition=order)) for order in ORDERS if order != FILMED}
         moved = known[known["condition"].isin((REVERSED, SHUFFLED))]
-        row["order alone: other first answer, %"] = Percent(moved["other_first_answer"].max()) if len(moved) else NOT_RUN
+        row["order alone: other first answer, %"] = (
+            Percent(moved["other_first_answer"].max()) if len(moved) else NOT_RUN
+        )
         logit = f"{moved['largest_change_of_a_logit'].max():.1e}" if len(moved) else NOT_RUN
         row["order alone: largest change of a logit"] = logit
         rows.append(row)

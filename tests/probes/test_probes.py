@@ -9,7 +9,6 @@ import pytest
 
 from motion_lib.config import RunConfig
 from motion_lib.data.preprocessing import Preprocess
-from motion_lib.evaluation.intervals import Interval
 from motion_lib.experiment.experiment import Experiment, Trained
 from motion_lib.experiment.records import Weights, read_records
 from motion_lib.methods import get_method
@@ -34,7 +33,6 @@ from motion_lib.probes.records import (
 )
 from motion_lib.probes.run import run_probes
 from motion_lib.probes.tables import (
-    Difference,
     frame_table,
     pair_table,
     text_table,
@@ -42,7 +40,7 @@ from motion_lib.probes.tables import (
 )
 from motion_lib.probes.text_controls import MOTION, NEAREST, RANDOM, TEXT_CONTROLS
 from motion_lib.probes.video_controls import FILMED, ORDERS, REVERSED, SPREAD
-from motion_lib.report.tables import NOT_RUN
+from motion_lib.report.tables import NOT_RUN, Percent, Points
 from tests.layout import layout_faults
 
 UCF, HMDB = "miniature-ucf", "miniature-hmdb"
@@ -236,8 +234,8 @@ def test_a_probe_is_made_again_by_other_code(cfg, monkeypatch):
 # --- tables ---
 
 
-def points(value: float) -> Difference:
-    return pytest.approx((value, value, value))
+def points(value: float) -> str:
+    return str(Points(value, value, value))
 
 
 def test_texts_hold_every_method_and_control(cfg):
@@ -246,14 +244,14 @@ def test_texts_hold_every_method_and_control(cfg):
     assert len(table) == 2 * (len(TEXT_CONTROLS) + 2)
     table = table[table["Target"] == table["Target"][0]].set_index("Text")
     assert list(table.index[:-2]) == list(TEXT_CONTROLS)
-    assert table.loc[MOTION, "Vanilla CLIP"] == pytest.approx(2 / 6)
-    assert table.loc[TEXT_CONTROLS[1], "Our method, change"] == points(-1 / 6)
+    assert table.loc[MOTION, "Vanilla CLIP"].value == pytest.approx(2 / 6)
+    assert str(table.loc[TEXT_CONTROLS[1], "Our method, change"]) == points(-1 / 6)
     assert set(table["Classes with a text of their own"]) == {7, ""}  # rivals are not texts of another kind
-    assert table.loc[MOTION, "less Vanilla CLIP"] == points(1 / 6)  # 3 of 6 clips of each class against 2
+    assert str(table.loc[MOTION, "less Vanilla CLIP"]) == points(1 / 6)  # 3 of 6 clips of each class against 2
     assert "less Our method" not in table
     nearest = f"the right one among {NEAREST}"
-    assert table.loc[nearest, "Our method"] == pytest.approx(4 / 6)
-    assert table.loc[nearest, "Our method, change"] == points(-1 / 6)
+    assert table.loc[nearest, "Our method"].value == pytest.approx(4 / 6)
+    assert str(table.loc[nearest, "Our method, change"]) == points(-1 / 6)
 
 
 def test_frames_hold_every_number_and_order(cfg):
@@ -261,23 +259,24 @@ def test_frames_hold_every_number_and_order(cfg):
     table = frame_table(probes, probe_numbers(probes), (UCF, HMDB))
     assert len(table) == 2 * len(PROBED_METHODS)
     table = table[: len(PROBED_METHODS)].set_index("Method")
-    assert table.loc["Our method", ["1 frame", "8 frames"]].tolist() == pytest.approx([1 / 6, 2 / 6])
+    shares = [cell.value for cell in table.loc["Our method", ["1 frame", "8 frames"]]]
+    assert shares == pytest.approx([1 / 6, 2 / 6])
     assert table.loc["X-CLIP", "1 frame"] == "built in"
-    assert table.loc["X-CLIP", "8 frames"] == pytest.approx(2 / 6)
-    assert table.loc["Our method", "1 frame, change"] == points(-1 / 6)
+    assert table.loc["X-CLIP", "8 frames"].value == pytest.approx(2 / 6)
+    assert str(table.loc["Our method", "1 frame, change"]) == points(-1 / 6)
     assert table.loc["X-CLIP", "1 frame, change"] == NOT_RUN
     assert {f"{order}, change" for order in ORDERS} & set(table) == {f"{order}, change" for order in ORDERS[1:]}
-    assert table.loc["Our method", "reversed, change"] == points(0)
-    assert table.iloc[0, -2:].tolist() == [0.25, 0.5]  # the larger of named and of masked descriptions
+    assert str(table.loc["Our method", "reversed, change"]) == points(0)
+    assert table.iloc[0, -2:].map(str).tolist() == ["25.0", "5.0e-01"]  # the larger of named and of masked descriptions
 
 
 def test_pairs_hold_every_kind_and_the_taught_heads(cfg):
     table = pair_table(probe_numbers(put_everything(cfg, seeds=(0, 1)))).set_index("Method")
     assert len(table) == len(PROBED_METHODS) + 2
-    assert table.loc["Our method", f"{PAIR_LABEL['object']}, whole pairs"] == 0.2
+    assert table.loc["Our method", f"{PAIR_LABEL['object']}, whole pairs"] == Percent(0.2)
     directions = table[PAIR_LABEL[REVERSED_PAIRS]][-2:]
-    assert [interval.estimate for interval in directions] == pytest.approx([3 / 6, 5 / 6])
-    assert {type(interval) for interval in directions} == {Interval}
+    assert [cell.value for cell in directions] == pytest.approx([3 / 6, 5 / 6])
+    assert {type(cell) for cell in directions} == {Percent}
     assert table["Steps of teaching"].tolist()[-3:] == ["", 0, 400]
     assert set(table[PAIR_LABEL["object"]][-2:]) == {""}
     assert set(table["Seeds"]) == {2}
@@ -335,7 +334,7 @@ def test_gaps_are_over_the_seeds_that_both_were_run_with(cfg):
     put(cfg, TEXT, "clip", UCF, texts(1), 0)
     probes = read(cfg)
     table = text_table(probes, probe_numbers(probes), (UCF,)).set_index("Text")
-    assert table.loc[MOTION, "less Vanilla CLIP"] == points(1 / 2)
+    assert str(table.loc[MOTION, "less Vanilla CLIP"]) == points(1 / 2)
     put(cfg, TEXT, "names", UCF, texts(1), 2)
     ours, theirs = (answers_of(select(read(cfg), TEXT, key), name=MOTION) for key in ("motion", "names"))
     assert difference(ours, theirs) is None
@@ -371,7 +370,7 @@ def test_the_panel_is_legible(cfg):
 
 def test_the_tables_are_written(cfg):
     """Numbers become text here: shares in percent, differences in points."""
-    tables = write_probe_tables(put_everything(cfg), cfg)
+    tables = {name: table.map(str) for name, table in write_probe_tables(put_everything(cfg), cfg).items()}
     assert set(tables) == {"texts", "frames", "pairs"}
     assert set(tables) == {path.stem for path in (cfg.results_dir / "tables").glob("*.csv")}
     motion = tables["texts"].set_index("Text").iloc[0]
