@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import matplotlib as mpl
 import pytest
+from filelock import FileLock
 
 mpl.use("Agg")
 # A miniature that takes seconds: what it measures means nothing, but every step is the real one.
@@ -25,6 +26,24 @@ SMOKE = {
 }
 
 
+# What takes minutes goes first, in two parts that workers take side by side; all other files are a part each.
+LONG = {
+    "notebooks": ("batch/test_notebooks", "report/test_own_model"),
+    "experiment": ("experiment/test_experiment", "probes/test_probes", "training/test_processes"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name the part of every test, by which `pytest -n 2 --dist loadgroup` hands them out."""
+    part_of = {file: part for part, files in LONG.items() for file in files}
+    parts = {}
+    for item in items:
+        file = "/".join(item.path.with_suffix("").parts[-2:])
+        parts[item] = part_of.get(file, file)
+        item.add_marker(pytest.mark.xdist_group(parts[item]))
+    items.sort(key=lambda item: parts[item] not in LONG)
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Folder with the authors' files and the lists; MOTION_SHARED overrides the place beside the checkout."""
@@ -36,22 +55,38 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def smoke_world(tmp_path_factory) -> Path:
+    """MOTION_DATA with the one smoke-size miniature of the session, built once for all workers."""
+    from motion_lib.config import RunConfig
+    from motion_lib.experiment.data import MiniatureData
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke-data"
+    with FileLock(f"{folder}.lock"), pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MOTION_DATA", str(folder))
+        data = MiniatureData(RunConfig.load("miniature", **SMOKE))
+        assert data.paths.root.is_dir()
+        assert data.minimal_pairs.root.is_dir()
+    return folder
+
+
+@pytest.fixture(scope="session")
 def smoke_dir(tmp_path_factory) -> Path:
-    """Where all tests of a session share one smoke-size miniature, its runs and its results."""
+    """Where the smoke-size tests of a worker share runs and results."""
     return tmp_path_factory.mktemp("smoke")
 
 
 @pytest.fixture
-def smoke_env(smoke_dir, monkeypatch) -> Path:
-    """MOTION_DATA and MOTION_RESULTS below `smoke_dir`, for this process and what it starts."""
-    monkeypatch.setenv("MOTION_DATA", str(smoke_dir / "data"))
+def smoke_env(smoke_world, smoke_dir, monkeypatch) -> Path:
+    """MOTION_DATA and MOTION_RESULTS of the smoke-size miniature, for this process and what it starts."""
+    monkeypatch.setenv("MOTION_DATA", str(smoke_world))
     monkeypatch.setenv("MOTION_RESULTS", str(smoke_dir / "results"))
     return smoke_dir
 
 
 @pytest.fixture
 def smoke(smoke_env):
-    """The smoke-size experiment; built by the first test that asks for it."""
+    """The smoke-size experiment."""
     from motion_lib.config import RunConfig
     from motion_lib.experiment.experiment import Experiment
 
