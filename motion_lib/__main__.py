@@ -16,42 +16,25 @@ from motion_lib.methods import METHODS
 
 
 class Command(NamedTuple):
-    """One command.
-
-    Attributes:
-        summary: a line for the list of commands.
-        example: what a user would type, one or two lines.
-        ask: adds the command's arguments to its parser.
-        run: does it and returns the exit code.
-    """
+    """One command: its line in the list of commands, one or two lines that a user would type, and its functions."""
 
     summary: str
     example: str
-    ask: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+    ask: Callable[[argparse.ArgumentParser], None]  # adds the arguments
+    run: Callable[[argparse.Namespace], int]  # returns the exit code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: the words after `motion`; None takes those of the process.
-
-    Returns:
-        The exit code: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
-    """
+    """Run one command, by default the process's own; return 0 done, 1 failed, 2 wrong arguments, 130 interrupted."""
     args = make_parser().parse_args(argv)
     try:
         return COMMANDS[args.command].run(args)
     except KeyboardInterrupt:
         print(f"motion {args.command}: interrupted; the same command goes on.", file=sys.stderr)
         return 130
-    except WrongArguments as error:
-        print(f"motion {args.command}: {error}", file=sys.stderr)
-        return 2
     except (ValueError, RuntimeError, OSError) as error:
         print(f"motion {args.command}: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, WrongArguments) else 1
 
 
 class WrongArguments(ValueError):
@@ -63,18 +46,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="motion", description="Motion descriptions as classifiers of videos.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        one = commands.add_parser(
-            name,
-            help=command.summary,
-            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
-            epilog=f"example:\n  {command.example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.ask(one)
+        about = {"help": command.summary, "description": f"{command.summary[0].upper()}{command.summary[1:]}."}
+        example, as_it_is = f"example:\n  {command.example}", argparse.RawDescriptionHelpFormatter
+        command.ask(commands.add_parser(name, **about, epilog=example, formatter_class=as_it_is))
     return parser
-
-
-# --- shared arguments -----------------------------------------------------------------------------
 
 
 def _ask_profile(parser: argparse._ActionsContainer) -> None:
@@ -86,9 +61,6 @@ def _ask_parameters(parser: argparse.ArgumentParser) -> None:
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
         help="override a parameter of the profile; repeatable",
     )  # fmt: skip
-
-
-# --- reproduce ------------------------------------------------------------------------------------
 
 
 def _ask_reproduce(parser: argparse.ArgumentParser) -> None:
@@ -119,9 +91,6 @@ def _reproduce(args: argparse.Namespace) -> int:
     return reproduce.run(steps)
 
 
-# --- train ----------------------------------------------------------------------------------------
-
-
 def _ask_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", choices=[key for key, method in METHODS.items() if method.trained])
     where = parser.add_mutually_exclusive_group()
@@ -132,14 +101,7 @@ def _ask_train(parser: argparse.ArgumentParser) -> None:
 
 
 def train_config(args: argparse.Namespace) -> RunConfig:
-    """The parameters of `train`: the profile's or the file's, then `-p`.
-
-    Args:
-        args: parsed arguments of `train`.
-
-    Raises:
-        ValueError: for an unknown parameter or a wrong value.
-    """
+    """The parameters of `train`: the profile's or the file's, then `-p`."""
     import yaml
 
     overrides = parse_overrides(args.parameters)
@@ -164,9 +126,6 @@ def _train(args: argparse.Namespace) -> int:
         print(f"epoch {row['epoch']}: loss {row['train_loss']:.3f}, top-1 {100 * row['train_acc1']:.1f} %")
     print(f"weights: {history.last_checkpoint.name}; unreadable videos: {len(history.failed)}")
     return 0
-
-
-# --- pack -----------------------------------------------------------------------------------------
 
 
 def _ask_pack(parser: argparse.ArgumentParser) -> None:
@@ -194,9 +153,6 @@ def _pack(args: argparse.Namespace) -> int:
     return 0
 
 
-# --- data -----------------------------------------------------------------------------------------
-
-
 def _ask_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="fetch nothing, only say what is there")
     parser.add_argument("--mirror", help="server in place of GitHub's")
@@ -212,9 +168,6 @@ def _data(args: argparse.Namespace) -> int:
     if problems:
         print("\n".join(["Not fetched:", *problems]), file=sys.stderr)
     return bool(problems)
-
-
-# --- checkpoints ----------------------------------------------------------------------------------
 
 
 def _ask_checkpoints(parser: argparse.ArgumentParser) -> None:
@@ -235,40 +188,31 @@ def _checkpoints(args: argparse.Namespace) -> int:
     return 0
 
 
+# fmt: off
 COMMANDS: dict[str, Command] = {
     "reproduce": Command(
         "run the notebooks in order",
-        "motion reproduce --seeds 0 1 2\n  motion reproduce --profile paper --from 03",
-        _ask_reproduce,
-        _reproduce,
+        "motion reproduce --seeds 0 1 2\n  motion reproduce --profile paper --from 03", _ask_reproduce, _reproduce,
     ),
     "train": Command(
         "fine-tune one method outside a notebook, or go on where it was cut off",
         "motion train motion --profile paper -p batch_size 256\n"
-        "  torchrun --nproc-per-node 4 -m motion_lib train motion --profile paper",
-        _ask_train,
-        _train,
+        "  torchrun --nproc-per-node 4 -m motion_lib train motion --profile paper", _ask_train, _train,
     ),
     "pack": Command(
         "pack the frames of a data set below MOTION_DATA; start it as often as you like",
-        "motion pack kinetics400 --workers 16",
-        _ask_pack,
-        _pack,
+        "motion pack kinetics400 --workers 16", _ask_pack, _pack,
     ),
     "data": Command(
         "fetch the authors' texts and the official lists, and say which data are missing",
-        "motion data --check",
-        _ask_data,
-        _data,
+        "motion data --check", _ask_data, _data,
     ),
     "checkpoints": Command(
         "list the baselines' released checkpoints, or download those that are named",
-        "motion checkpoints text4vis xclip",
-        _ask_checkpoints,
-        _checkpoints,
+        "motion checkpoints text4vis xclip", _ask_checkpoints, _checkpoints,
     ),
 }
-
+# fmt: on
 
 if __name__ == "__main__":
     sys.exit(main())

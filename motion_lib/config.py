@@ -25,25 +25,9 @@ PROFILES_DIR = REPOSITORY / "notebooks" / "profiles"
 _KERNEL_NAMES = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 # Parameters that say where and how fast a run goes, not what it computes.
 _NOT_IDENTITY = (
-    "seed",
-    "device",
-    "num_workers",
-    "max_missing",
-    "regenerate",
-    "llm",
-    "llm_base_url",
-    "rate",
-    "rate_target",
-    "rater",
-    "own_model",
-    "devices",
-    "at_once",
-    "checkpoint_minutes",
-    "recompute",
-    "compiled",
-    "tensorboard",
-    "validate",
-)
+    "seed", "device", "num_workers", "max_missing", "regenerate", "llm", "llm_base_url", "rate", "rate_target", "rater",
+    "own_model", "devices", "at_once", "checkpoint_minutes", "recompute", "compiled", "tensorboard", "validate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,13 +98,12 @@ class RunConfig:
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in PROFILES_DIR.glob("*.yaml")))
             raise ValueError(f"profile {profile!r}: expected one of {known}.")
-        check_names(overrides)
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        check_names(values)
+        check_names([*overrides, *values])
         values |= {name: value for name, value in overrides.items() if value is not None}
         defaults = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
-        asked = defaults | values
-        cfg = cls(**{f.name: _typed(f.name, f.type, asked.get(f.name)) for f in fields(cls)})
+        values = defaults | values
+        cfg = cls(**{f.name: _typed(f.name, f.type, values.get(f.name)) for f in fields(cls)})
         for name, default in defaults.items():
             if cfg.profile != "miniature" and getattr(cfg, name) != default:
                 raise ValueError(f"parameter {name}: of the profile miniature alone; profile {profile!r} has none.")
@@ -129,11 +112,8 @@ class RunConfig:
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, object]) -> "RunConfig":
         """The parameters that a notebook's literals set, on top of its `profile`."""
-        literals = {
-            name: value
-            for name, value in namespace.items()
-            if not name.startswith("_") and name not in _KERNEL_NAMES and isinstance(value, _LITERALS)
-        }
+        own = {k: v for k, v in namespace.items() if not k.startswith("_") and k not in _KERNEL_NAMES}
+        literals = {name: value for name, value in own.items() if isinstance(value, _LITERALS)}
         return cls.load(**{"profile": "miniature", **literals})
 
     @property
@@ -143,10 +123,9 @@ class RunConfig:
 
     @property
     def _results_name(self) -> Path:
-        """`<profile>`, or `<profile>/other/<experiment>` where parameters were overridden.
+        """`<profile>`, or `<profile>/other/<experiment>` where parameters were overridden, to keep what is committed.
 
-        What is committed under `results/<profile>` is the profile's own; trying another value must not
-        replace it. With `MOTION_RESULTS` the user has chosen a place, and it is taken as it is.
+        With `MOTION_RESULTS` the user has chosen a place, and it is taken as it is.
         """
         own = bool(os.environ.get("MOTION_RESULTS")) or RunConfig.load(self.profile).experiment_id == self.experiment_id
         return Path(self.profile) if own else Path(self.profile) / "other" / self.experiment_id
@@ -159,9 +138,7 @@ class RunConfig:
     @property
     def figures_dir(self) -> Path:
         """`figures/<profile>`, or below `MOTION_RESULTS` where that is set."""
-        below_results = bool(os.environ.get("MOTION_RESULTS"))
-        base = _directory("MOTION_RESULTS", "results") if below_results else REPOSITORY
-        return base / "figures" / self._results_name
+        return _directory("MOTION_RESULTS", ".") / "figures" / self._results_name
 
     @property
     def torch_device(self) -> "torch.device":
@@ -178,21 +155,14 @@ class RunConfig:
 
 
 _LITERALS = (str, int, float, bool, list, tuple, dict)
+# By a parameter's type: what it may be given as, and how to say that.
 _ACCEPTED = {
-    str: (str,),
-    bool: (bool,),
-    int: (int,),
-    float: (int, float),
-    tuple[str, ...]: (list, tuple),
-    float | None: (int, float, type(None)),
-}
-_TYPE_WORDS = {
-    str: "text",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    tuple[str, ...]: "a list of texts, as in [ucf101, hmdb51]",
-    float | None: "a number or null",
+    str: (str, "text"),
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+    tuple[str, ...]: (list | tuple, "a list of texts, as in [ucf101, hmdb51]"),
+    float | None: (int | float | None, "a number or null"),
 }
 _CHOICES = {
     "baselines": ("retrained", "official"),
@@ -205,14 +175,9 @@ _CHOICES = {
 }
 
 
-def parameter_names() -> list[str]:
-    """Names that a profile, a notebook or `-p` may set."""
-    return [f.name for f in fields(RunConfig)]
-
-
 def check_names(names: Iterable[str]) -> None:
     """Raise ValueError for names that are no parameters, each with its near matches."""
-    known = parameter_names()
+    known = [f.name for f in fields(RunConfig)]
     problems = []
     for name in names:
         if name not in known:
@@ -249,12 +214,13 @@ def _directory(variable: str, default: str) -> Path:
 
 def _typed(name: str, wanted: object, value: object) -> object:
     """Check a value against its field; whole numbers pass as float, lists become tuples."""
+    accepted, in_words = _ACCEPTED[wanted]
     # To Python, True is a whole number.
-    fits = isinstance(value, _ACCEPTED[wanted]) and (wanted is bool or not isinstance(value, bool))
+    fits = isinstance(value, accepted) and (wanted is bool or not isinstance(value, bool))
     if isinstance(value, list | tuple):
         fits = fits and all(isinstance(item, str) for item in value)
     if not fits:
-        raise ValueError(f"parameter {name} = {value!r}: expected {_TYPE_WORDS[wanted]}.")
+        raise ValueError(f"parameter {name} = {value!r}: expected {in_words}.")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ValueError(f"parameter {name} = {value!r}: expected {' or '.join(map(repr, _CHOICES[name]))}.")
     if isinstance(value, list):

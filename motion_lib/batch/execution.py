@@ -43,17 +43,9 @@ def execute(source: Path, parameters: dict[str, object], log: LineLog, progress:
     _Engine.manager = None
     try:
         return papermill.execute_notebook(
-            source,
-            None,
-            parameters,
-            engine_name=_Engine.name,
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            stdout_file=log,
-            stderr_file=progress,
-            cwd=source.parent,
-        )
+            source, None, parameters, stdout_file=log, stderr_file=progress, cwd=source.parent,
+            engine_name=_Engine.name, kernel_name="python3", language="python", progress_bar=False,
+        )  # fmt: skip
     except PapermillExecutionError as error:
         raise NotebookError(f"{error.ename}: {error.evalue}", _Engine.manager.nb) from None
     except (CellControlSignal, RuntimeError) as error:  # the kernel died, or its output did not arrive

@@ -19,20 +19,10 @@ _SHORT = 30  # characters of a text that stays on one line of a table
 
 
 def write_page(notebook: NotebookNode, path: Path, source_dir: Path) -> Path:
-    """Write a notebook as one page that needs no other file and no network.
-
-    Args:
-        path: of the page.
-        source_dir: folder to which the notebook's links to pictures are relative.
-    """
+    """Write one page that needs no other file and no network; links to pictures are relative to `source_dir`."""
     # "basic" is the cells alone; the other templates add 280 kB of JupyterLab's style and scripts from the network.
-    exporter = HTMLExporter(
-        template_name="basic",
-        embed_images=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-    )
+    without = {f"exclude_{name}": True for name in ("input_prompt", "output_prompt", "anchor_links")}
+    exporter = HTMLExporter(template_name="basic", embed_images=True, **without)
     cells, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"path": str(source_dir)}})
     soup = BeautifulSoup(cells, "html.parser")
     for table in soup("table"):

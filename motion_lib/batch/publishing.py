@@ -18,10 +18,10 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from motion_lib.config import REPOSITORY
-from motion_lib.storage import atomic_path
 
 _SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 _SHORTEST_SECRET = 8  # shorter values are words that occur by chance
+_PICTURE = re.compile(r"image/(?!svg\+xml$)")
 _KERNEL_FILE = re.compile(r"[^\s\"'<>=]*ipykernel_\d+[/\\]\d+\.py")
 # Papermill's record of a run that says what was run; its paths and clock times differ on every machine.
 _KEPT_METADATA = ("parameters", "duration", "exception", "version")
@@ -65,14 +65,9 @@ class Scrubber:
             return self.text(value)
         if isinstance(value, list):
             return [self._walk(item) for item in value]
-        if isinstance(value, dict):
-            return {self.text(k): v if _is_picture(k) else self._walk(v) for k, v in value.items()}
+        if isinstance(value, dict):  # pictures are base64, where a match would be chance
+            return {self.text(k): v if _PICTURE.match(k) else self._walk(v) for k, v in value.items()}
         return value
-
-
-def _is_picture(key: str) -> bool:
-    """Whether an output's entry is base64, where a match would be chance."""
-    return key.startswith("image/") and key != "image/svg+xml"
 
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
@@ -100,13 +95,6 @@ def _path_patterns(environment: Mapping[str, str]) -> list[tuple[re.Pattern, str
     ]
 
 
-def write_notebook(notebook: NotebookNode, path: Path) -> Path:
-    """Write a notebook atomically."""
-    with atomic_path(path) as temporary:
-        nbformat.write(notebook, temporary)
-    return path
-
-
 def shrink_pictures(notebook: NotebookNode) -> None:
     """Replace each PNG by 256 colours, which plots do not miss, or by JPEG where that is smaller, as of video."""
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
@@ -119,36 +107,27 @@ def shrink_pictures(notebook: NotebookNode) -> None:
             output.data[f"image/{kind}"] = base64.b64encode(data).decode()
 
 
-class ProgressLog:
+class ProgressLog(io.TextIOBase):
     """A file for a running notebook's progress bars: passes on their newest state, once in `every_sec`."""
 
-    def __init__(self, scrub: Callable[[str], str], write: Callable[[str], None], every_sec: float = 15.0):
-        self._scrub, self._write, self._every_sec = scrub, write, every_sec
-        self._shown = time.monotonic()
+    def __init__(self, scrub: Callable[[str], str], show: Callable[[str], None], every_sec: float = 15.0):
+        self._scrub, self._show, self._every_sec, self._shown = scrub, show, every_sec, time.monotonic()
 
     def write(self, text: str) -> None:
         """Take a piece of output; a bar rewrites its line with carriage returns."""
         states = [state for state in re.split(r"[\r\n]", text) if state.strip()]
         if states and time.monotonic() - self._shown >= self._every_sec:
-            self._write(self._scrub(states[-1]))
+            self._show(self._scrub(states[-1]))
             self._shown = time.monotonic()
 
-    def flush(self) -> None:
-        """Nothing waits: a state that is not shown is out of date."""
 
-
-class LineLog:
+class LineLog(io.TextIOBase):
     """A file for a running notebook's prints: passes whole lines on, scrubbed, at most `burst` per window."""
 
     def __init__(
-        self,
-        scrub: Callable[[str], str],
-        write: Callable[[str], None],
-        burst: int = 20,
-        window_sec: float = 10.0,
+        self, scrub: Callable[[str], str], show: Callable[[str], None], burst: int = 20, window_sec: float = 10.0
     ):
-        self._scrub, self._write = scrub, write
-        self._burst, self._window_sec = burst, window_sec
+        self._scrub, self._show, self._burst, self._window_sec = scrub, show, burst, window_sec
         self._unfinished, self._shown, self._hidden, self._started = "", 0, 0, time.monotonic()
 
     def write(self, text: str) -> None:
@@ -156,9 +135,6 @@ class LineLog:
         *lines, self._unfinished = (self._unfinished + text).split("\n")
         for line in lines:
             self._line(line.rsplit("\r", 1)[-1])
-
-    def flush(self) -> None:
-        """Nothing waits but an unfinished line."""
 
     def close(self) -> None:
         """Pass on the last unfinished line and say how much was left out."""
@@ -170,12 +146,12 @@ class LineLog:
         if time.monotonic() - self._started > self._window_sec:
             self._open_window()
         if self._shown < self._burst:
-            self._write(self._scrub(line))
+            self._show(self._scrub(line))
             self._shown += 1
         else:
             self._hidden += 1
 
     def _open_window(self) -> None:
         if self._hidden:
-            self._write(f"... {self._hidden} more lines, all of them in the executed copy")
+            self._show(f"... {self._hidden} more lines, all of them in the executed copy")
         self._shown, self._hidden, self._started = 0, 0, time.monotonic()

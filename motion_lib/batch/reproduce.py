@@ -1,8 +1,7 @@
 """Run the notebooks in order: `python -m motion_lib reproduce --profile miniature --seeds 0 1 2`.
 
-Each notebook runs through papermill in this very interpreter. Its executed copy and a page of HTML go to
-`results/<profile>/notebooks`; of other seeds than the profile's, records alone are kept. The source is never written
-to. The first failure stops the batch.
+The executed copies and a page of HTML each go to `results/<profile>/notebooks`; of other seeds than the profile's,
+records alone are kept. The sources are never written to. The first failure stops the batch.
 """
 
 import re
@@ -16,8 +15,9 @@ import papermill
 
 from motion_lib.batch.execution import NotebookError, execute
 from motion_lib.batch.page import write_page
-from motion_lib.batch.publishing import LineLog, ProgressLog, Scrubber, shrink_pictures, write_notebook
+from motion_lib.batch.publishing import LineLog, ProgressLog, Scrubber, shrink_pictures
 from motion_lib.config import REPOSITORY, RunConfig
+from motion_lib.storage import write_text
 
 NOTEBOOKS_DIR = REPOSITORY / "notebooks"
 LAST_SHARED_STAGE = 1  # 00 and 01 do not depend on the seed: they run once, with the first
@@ -27,15 +27,11 @@ _say = partial(print, flush=True)
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook to run with one seed.
-
-    Attributes:
-        published: whether the executed copy and its page are written; a failed copy always is.
-    """
+    """One notebook to run with one seed."""
 
     source: Path
     config: RunConfig
-    published: bool
+    published: bool  # whether the executed copy and its page are written; a failed copy always is
 
     @property
     def name(self) -> str:
@@ -79,19 +75,15 @@ def select(notebooks: list[Path], start: str | None, only: list[str] | None) -> 
     Raises:
         ValueError: for a number that no notebook has.
     """
-    known = {stage_of(path) for path in notebooks}
-    asked = [_stage_number(text, known) for text in ([start] if start else only or [])]
+    known, asked = [stage_of(path) for path in notebooks], []
+    for text in [start] if start else only or []:
+        match = re.match(r"(\d{1,2})(?!\d)", text)
+        if not match or int(match[1]) not in known:
+            raise ValueError(f"no notebook {text!r}: expected one of {', '.join(f'{n:02}' for n in known)}.")
+        asked.append(int(match[1]))
     if start:
         return [path for path in notebooks if stage_of(path) >= asked[0]]
     return [path for path in notebooks if not only or stage_of(path) in asked]
-
-
-def _stage_number(text: str, known: set[int]) -> int:
-    match = re.match(r"(\d{1,2})(?!\d)", text)
-    if not match or int(match[1]) not in known:
-        numbers = ", ".join(f"{number:02}" for number in sorted(known))
-        raise ValueError(f"no notebook {text!r}: expected one of {numbers}.")
-    return int(match[1])
 
 
 def titles(notebooks: list[Path]) -> list[str]:
@@ -120,13 +112,10 @@ def check_sources(notebooks: list[Path]) -> None:
                 raise ValueError(f"{path.name}: {cell.source[:40]!r} is tagged fold, but starts with no heading.")
 
 
-def plan(
-    notebooks: list[Path], profile: str, overrides: dict[str, object], seeds: list[int] | None = None
-) -> list[Step]:
+def plan(notebooks: list[Path], profile: str, overrides: dict[str, object], seeds: list[int] | None) -> list[Step]:
     """All steps in the order in which they run: shared stages, the others once per seed, the report.
 
     Args:
-        overrides: values of parameters in place of the profile's.
         seeds: None runs the profile's own.
 
     Raises:
@@ -139,12 +128,11 @@ def plan(
     if seeds and ("seed" in overrides or len(set(seeds)) < len(seeds)):
         raise ValueError("give each seed once, by --seeds or by -p seed.")
     configs = [RunConfig.load(profile, **overrides | {"seed": seed}) for seed in seeds or [base.seed]]
-    own_seed = RunConfig.load(profile).seed
-    steps = []
-    for index, config in enumerate(configs):
+    steps, own_seed = [], RunConfig.load(profile).seed
+    for config in configs:
         for path in notebooks:
             shared = not LAST_SHARED_STAGE < stage_of(path) < REPORT_STAGE
-            if not shared or index == 0:
+            if not shared or config is configs[0]:
                 steps.append(Step(path, config, published=shared or config.seed == own_seed))
     # The report goes last; sorting is stable, so all others keep their order.
     return sorted(steps, key=lambda step: stage_of(step.source) >= REPORT_STAGE)
@@ -156,9 +144,8 @@ def run(steps: list[Step]) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 130 interrupted.
     """
-    scrubber, times = Scrubber(), []
+    scrubber, times, code = Scrubber(), [], 0
     _announce(steps)
-    code = 0
     for step in steps:
         started = time.monotonic()
         _say(f"[reproduce] {step.name} ...")
@@ -180,19 +167,18 @@ def run(steps: list[Step]) -> int:
 
 def run_step(step: Step, scrubber: Scrubber) -> None:
     """Execute one notebook and publish it if it is to be; nothing unscrubbed reaches the disk."""
-    log = LineLog(scrubber.text, lambda line: _say(f"    | {line}"))
-    progress = ProgressLog(scrubber.text, lambda line: _say(f"    | {line}"))
+    log, progress = (kind(scrubber.text, partial(_say, "    |")) for kind in (LineLog, ProgressLog))
     copy = scrubber.notebook(execute(step.source, step.parameters, log, progress))
     if step.published:
         shrink_pictures(copy)
-        write_notebook(copy, step.output(".ipynb"))
+        write_text(step.output(".ipynb"), nbformat.writes(copy) + "\n")
         write_page(copy, step.output(".html"), step.source.parent)
     step.output(".failed.ipynb").unlink(missing_ok=True)
 
 
 def report_failure(step: Step, error: NotebookError, scrubber: Scrubber) -> None:
     """Keep what had been executed, and say which cell failed and with what message."""
-    path = write_notebook(scrubber.notebook(error.notebook), step.output(".failed.ipynb"))
+    path = write_text(step.output(".failed.ipynb"), nbformat.writes(scrubber.notebook(error.notebook)) + "\n")
     _say(f"[reproduce] FAILED: {step.name}")
     _say(f"  cell:    {error.heading} > {error.code}")
     _say(f"  message: {scrubber.text(str(error))}")
@@ -210,13 +196,10 @@ def _announce(steps: list[Step]) -> None:
 
 
 def _summarise(times: list[tuple[Step, float]], steps: list[Step], code: int) -> None:
-    rows = [(step.source.stem, str(step.config.seed), seconds) for step, seconds in times]
-    rows.append(("total", "", sum(seconds for _, seconds in times)))
-    width = max(len(name) for name, _, _ in rows)
-    _say(f"\n{'stage':<{width}}  seed  seconds")
-    for name, seed, seconds in rows:
-        _say(f"{name:<{width}}  {seed:>4}  {seconds:7.1f}")
-    config = steps[0].config
+    config, rows = steps[0].config, [(step.source.stem, step.config.seed, seconds) for step, seconds in times]
+    _say(f"\n{'stage':<28}  seed  seconds")
+    for name, seed, seconds in [*rows, ("total", "", sum(seconds for _, seconds in times))]:
+        _say(f"{name:<28}  {seed:>4}  {seconds:7.1f}")
     if code:
         _say(f"\n{len(times) - 1} of {len(steps)} runs finished.")
     _say(f"Notebooks and pages: {_shown(config.results_dir / 'notebooks')}")

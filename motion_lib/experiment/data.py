@@ -23,12 +23,8 @@ from motion_lib.texts.overlap import LEVELS, seen_texts, without_counterpart
 def open_data(cfg: RunConfig, models: bool = True) -> "Data":
     """The data of a configuration; the miniature is built when it is first looked at.
 
-    Args:
-        cfg: the run.
-        models: False where none of this project's models will be trained or loaded, which then need not be there.
-
     Raises:
-        MissingInputs: with one list of everything that the profile lacks on this machine.
+        MissingInputs: with one list of everything that the profile lacks on this machine, see `missing_inputs`.
     """
     if cfg.profile == "miniature":
         return MiniatureData(cfg)
@@ -41,7 +37,6 @@ class Data(ABC):
     """Data sets, texts and backbone of one configuration.
 
     Attributes:
-        cfg: the run.
         label: the rendered world that records are of; "" for data that are not rendered.
         known: the data set whose true content is known, clip by clip; None where there is none.
     """
@@ -53,14 +48,14 @@ class Data(ABC):
         self.cfg = cfg
 
     @property
-    @abstractmethod
     def root(self) -> Path:
         """Parent of the official layouts."""
+        return self.cfg.data_root
 
     @property
-    @abstractmethod
     def backbone(self) -> str:
         """What `load_model` takes: an OpenAI name or a path."""
+        return resolved(self.cfg.backbone)
 
     @abstractmethod
     def descriptions(self, name: str, kind: str) -> DescriptionSet:
@@ -95,16 +90,12 @@ class Data(ABC):
         return dataset
 
     def clips(self, name: str, subset: str, preprocess: Preprocess) -> Clips:
-        """The same, ready for a model, with the frame cache of the configuration.
-
-        What is packed loses a little to JPEG, so only training reads it: targets are encoded once for each model and
-        decoded for that.
-        """
+        """The same, ready for a model, with the frame cache of the configuration."""
         cache = self.cfg.frame_cache
         if cache == "packed" and (name, subset) != (self.cfg.source, "train"):
-            cache = "none"
-        dataset = self.dataset(name, subset)
-        clips = open_clips(dataset, preprocess, self.root / "frames", cache, self.cfg.num_workers)
+            cache = "none"  # JPEG loses a little, so only training reads it; targets are decoded once for each model
+        frames = self.root / "frames"
+        clips = open_clips(self.dataset(name, subset), preprocess, frames, cache, self.cfg.num_workers)
         check_missing(clips.dataset, self.cfg.max_missing, clips.failed)
         return clips
 
@@ -122,8 +113,8 @@ class Data(ABC):
             "text not seen in the source": tuple(c for c in range(len(names)) if c not in seen),
         }
         for level in LEVELS:
-            without = without_counterpart(target, names, source.class_names, level)
-            classes[f"no counterpart in the source ({level})"] = without
+            absent = without_counterpart(target, names, source.class_names, level)
+            classes[f"no counterpart in the source ({level})"] = absent
         classes["changed by masking"] = changed_by_masking(named, masked)
         return ProtocolLists({split: self._test_ids(target, split) for split in SPLITS}, classes)
 
@@ -167,7 +158,7 @@ class MiniatureData(Data):
     @property
     def backbone(self) -> str:
         """The tiny CLIP, unless the configuration names another."""
-        return str(self.paths.clip) if self.cfg.backbone == "miniature" else resolved(self.cfg.backbone)
+        return str(self.paths.clip) if self.cfg.backbone == "miniature" else super().backbone
 
     def descriptions(self, name: str, kind: str) -> DescriptionSet:
         """This project's own sentences."""
@@ -192,27 +183,17 @@ class MiniatureData(Data):
 class OfficialData(Data):
     """Kinetics-400, UCF-101 and HMDB-51 below MOTION_DATA, with the authors' descriptions."""
 
-    @property
-    def root(self) -> Path:
-        """MOTION_DATA."""
-        return self.cfg.data_root
-
-    @property
-    def backbone(self) -> str:
-        """As the configuration names it."""
-        return resolved(self.cfg.backbone)
-
     def descriptions(self, name: str, kind: str) -> DescriptionSet:
         """The authors' file."""
         return read_descriptions(authors_csv(self.cfg, name, kind))
 
     def other_texts(self, name: str) -> dict[str, DescriptionSet | None]:
         """The authors' further files."""
-        paths = {kind: authors_csv(self.cfg, name, kind) for kind in ("action description", "alternate version")}
-        return {
-            kind: read_descriptions(path, strip_lead=kind == "alternate version") if path.is_file() else None
-            for kind, path in paths.items()
-        }
+        texts: dict[str, DescriptionSet | None] = {}
+        for kind in ("action description", "alternate version"):
+            path = authors_csv(self.cfg, name, kind)
+            texts[kind] = read_descriptions(path, kind == "alternate version") if path.is_file() else None
+        return texts
 
     def caption(self, index: int) -> str:
         """The class name in a sentence."""
