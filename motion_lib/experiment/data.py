@@ -113,8 +113,8 @@ class Data(ABC):
             "text not seen in the source": tuple(c for c in range(len(names)) if c not in seen),
         }
         for level in LEVELS:
-            absent = without_counterpart(target, names, source.class_names, level)
-            classes[f"no counterpart in the source ({level})"] = absent
+            without = without_counterpart(target, names, source.class_names, level)
+            classes[f"no counterpart in the source ({level})"] = without
         classes["changed by masking"] = changed_by_masking(named, masked)
         return ProtocolLists({split: self._test_ids(target, split) for split in SPLITS}, classes)
 
@@ -192,7 +192,7 @@ class OfficialData(Data):
         texts: dict[str, DescriptionSet | None] = {}
         for kind in ("action description", "alternate version"):
             path = authors_csv(self.cfg, name, kind)
-            texts[kind] = read_descriptions(path, kind == "alternate version") if path.is_file() else None
+            texts[kind] = read_descriptions(path, strip_lead=kind == "alternate version") if path.is_file() else None
         return texts
 
     def caption(self, index: int) -> str:

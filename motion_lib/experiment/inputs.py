@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -36,17 +37,8 @@ class MissingInputs(RuntimeError):
     """Inputs of a run that are not there; the message is the whole list."""
 
 
-# --- data, texts and weights ----------------------------------------------------------------------
-
-
 def authors_csv(cfg: RunConfig, dataset: str, kind: str) -> Path:
-    """Path of one of the authors' CSVs for a data set, which need not be there.
-
-    Args:
-        cfg: whose folder of descriptions is meant.
-        dataset: "kinetics400", "ucf101" or "hmdb51".
-        kind: "object", "masked", "action description" or "alternate version".
-    """
+    """Where one of the authors' CSVs would be; `kind` is a key of `DATASETS[dataset].texts`, as "object"."""
     return cfg.data_root / cfg.descriptions_dir / DATASETS[dataset].texts[kind]
 
 
@@ -54,7 +46,6 @@ def missing_inputs(cfg: RunConfig, models: bool = True) -> list[str]:
     """One sentence for each input that the run needs and the machine lacks; empty for the miniature.
 
     Args:
-        cfg: the run.
         models: False where none of this project's models is trained or loaded: the targets and all texts are enough.
 
     Raises:
@@ -64,35 +55,28 @@ def missing_inputs(cfg: RunConfig, models: bool = True) -> list[str]:
         return []
     if unknown := [name for name in (cfg.source, *cfg.targets) if name not in OFFICIAL]:
         raise ValueError(f"profile {cfg.profile!r}: no such data set {unknown[0]!r}; known are {', '.join(OFFICIAL)}.")
-    lacking = [line for name in ((cfg.source, *cfg.targets) if models else cfg.targets) for line in _missing(cfg, name)]
-    wanted = [(cfg.source, "object")] + [(name, kind) for name in cfg.targets for kind in DESCRIPTION_KINDS]
-    for name, kind in wanted:
+    lacking = []
+    for name in (cfg.source, *cfg.targets) if models else cfg.targets:
+        lists, videos = DATASETS[name].lists, DATASETS[name].videos
+        for what, pattern, beside in (("official lists", lists, ()), ("videos", videos, {cfg.data_root / lists})):
+            if not any(path.is_dir() and path not in beside for path in cfg.data_root.glob(pattern)):
+                lacking.append(f"{name}: {what}, expected in {cfg.data_root / pattern}")
+    for name, kind in [(cfg.source, "object"), *product(cfg.targets, DESCRIPTION_KINDS)]:
         if not (path := authors_csv(cfg, name, kind)).is_file():
             lacking.append(f"{name}: {kind} motion descriptions, expected at {path}")
-    return lacking + (_missing_releases(cfg) + _missing_backbone(cfg.backbone) + shortages(cfg) if models else [])
+    return lacking + ([*_missing_weights(cfg), *shortages(cfg)] if models else [])
 
 
-def _missing(cfg: RunConfig, name: str) -> Iterator[str]:
-    """What is not there of one data set: its lists, its videos."""
-    facts = DATASETS[name]
-    for what, pattern in (("official lists", facts.lists), ("videos", facts.videos)):
-        found = {path for path in cfg.data_root.glob(pattern) if path.is_dir()}
-        if what == "videos":
-            found -= {cfg.data_root / facts.lists}
-        if not found:
-            yield f"{name}: {what}, expected in {cfg.data_root / pattern}"
-
-
-def _missing_releases(cfg: RunConfig) -> list[str]:
-    """Released checkpoints of the baselines, where the configuration asks for them."""
-    if cfg.baselines != "official":
-        return []
-    wanted = [(method.label, RELEASES[key]) for key, method in METHODS.items() if key in RELEASES]
-    return [
-        f"{label} checkpoint, {release.size}, expected at {release.path(cfg.data_root)}; {release.how_to_get}"
-        for label, release in wanted
-        if not release.path(cfg.data_root).is_file()
-    ]
+def _missing_weights(cfg: RunConfig) -> Iterator[str]:
+    """Released checkpoints of the baselines, where the configuration asks for them, and the backbone."""
+    for key in [key for key in METHODS if key in RELEASES and cfg.baselines == "official"]:
+        release = RELEASES[key]
+        if not (path := release.path(cfg.data_root)).is_file():
+            yield f"{METHODS[key].label} checkpoint, {release.size}, expected at {path}; {release.how_to_get}"
+    if not (path := backbone_file(cfg.backbone)).is_file():
+        load = f'python -c "from motion_lib.models.clip import load_clip; load_clip({cfg.backbone!r})"'
+        how = f"; to download them: {load}" if cfg.backbone in clip.available_models() else ""
+        yield f"CLIP {cfg.backbone} weights, expected at {path}{how}"
 
 
 def backbone_file(backbone: str) -> Path:
@@ -108,26 +92,11 @@ def resolved(backbone: str) -> str:
     return backbone if named else str(REPOSITORY / Path(backbone).expanduser())
 
 
-def _missing_backbone(backbone: str) -> list[str]:
-    path = backbone_file(backbone)
-    if path.is_file():
-        return []
-    load = f'python -c "from motion_lib.models.clip import load_clip; load_clip({backbone!r})"'
-    how = f"; to download them: {load}" if backbone in clip.available_models() else ""
-    return [f"CLIP {backbone} weights, expected at {path}{how}"]
-
-
 def stop_without(cfg: RunConfig, lacking: list[str]) -> None:
-    """Stop if something is lacking.
-
-    Raises:
-        MissingInputs: with the whole list, if there is anything on it.
-    """
+    """Raise MissingInputs with the whole list, if there is anything on it."""
     if lacking:
-        items = "\n".join(f"  - {item}" for item in lacking)
-        raise MissingInputs(
-            f"profile {cfg.profile!r} lacks {len(lacking)} inputs (MOTION_DATA is {cfg.data_root}):\n{items}"
-        )
+        first = f"profile {cfg.profile!r} lacks {len(lacking)} inputs (MOTION_DATA is {cfg.data_root}):"
+        raise MissingInputs("\n  - ".join([first, *lacking]))
 
 
 def data_status(cfg: RunConfig) -> Iterator[str]:
@@ -150,9 +119,6 @@ def data_status(cfg: RunConfig) -> Iterator[str]:
     yield from (f"    - {line}" for line in lacking)
 
 
-# --- disk and memory ------------------------------------------------------------------------------
-
-
 def training_memory(cfg: RunConfig) -> float | None:
     """Estimated bytes of GPU memory that fine-tuning takes in float32; None for a backbone that is not OpenAI's ViT."""
     if cfg.backbone not in _TOWERS:
@@ -163,8 +129,7 @@ def training_memory(cfg: RunConfig) -> float | None:
 
 
 def cache_space(cfg: RunConfig) -> float | None:
-    """Estimated bytes that packing the rest of the source's training videos takes; None if nothing is to be packed
-    or the videos are not there."""
+    """Estimated bytes to pack the rest of the source's training videos; None without packing, or without videos."""
     if cfg.frame_cache != "packed":
         return None
     try:
@@ -185,44 +150,29 @@ def shortages(cfg: RunConfig) -> list[str]:
     if memory is None or cfg.torch_device.type != "cuda":
         return []
     total = torch.cuda.get_device_properties(cfg.torch_device).total_memory
-    if memory <= total:
-        return []
-    return [
-        f"GPU memory: about {_gigabytes(memory)} for batch_size {cfg.batch_size}, "
-        f"{_gigabytes(total)} on this device; lower batch_size"
-    ]
+    wanted = f"about {_gigabytes(memory)} for batch_size {cfg.batch_size}"
+    return [f"GPU memory: {wanted}, {_gigabytes(total)} on this device; lower batch_size"] if memory > total else []
 
 
 def machine_table(cfg: RunConfig) -> pd.DataFrame:
     """What this machine has beside what the run is estimated to take."""
-    device, space, memory = cfg.torch_device, cache_space(cfg), training_memory(cfg)
-    if device.type == "cuda":
-        gpu = torch.cuda.get_device_properties(device)
-        has = f"{gpu.name}, {_gigabytes(gpu.total_memory)}"
+    space, memory, gpu = cache_space(cfg), training_memory(cfg), "no GPU in use"
+    if cfg.torch_device.type == "cuda":
+        found = torch.cuda.get_device_properties(cfg.torch_device)
+        gpu = f"{found.name}, {_gigabytes(found.total_memory)}"
+    if cfg.frame_cache != "packed":
+        disk = {"cropped": "less than 1 GB", "none": "none"}[cfg.frame_cache]
+    elif space is None:
+        disk = "not known before the source's videos are there"
     else:
-        has = "no GPU in use"
+        disk = f"about {_gigabytes(space)} (estimate)" if space else "none, all is packed"
+    there = next(folder for folder in (cfg.data_root, *cfg.data_root.parents) if folder.exists())
     rows = [
         ("Processor cores", str(os.cpu_count()), f"{cfg.num_workers or 1} to load frames"),
-        ("GPU memory", has, "any" if memory is None else f"about {_gigabytes(memory)} (estimate, float32)"),
-        (
-            "Disk for frames",
-            f"{_gigabytes(_free_space(cfg.data_root))} free",
-            {"cropped": "less than 1 GB", "none": "none"}.get(cfg.frame_cache) or _wanted(space),
-        ),
+        ("GPU memory", gpu, "any" if memory is None else f"about {_gigabytes(memory)} (estimate, float32)"),
+        ("Disk for frames", f"{_gigabytes(shutil.disk_usage(there).free)} free", disk),
     ]
     return pd.DataFrame(rows, columns=["Resource", "Here", "Wanted"])
-
-
-def _wanted(space: float | None) -> str:
-    if space is None:
-        return "not known before the source's videos are there"
-    return f"about {_gigabytes(space)} (estimate)" if space else "none, all is packed"
-
-
-def _free_space(folder: Path) -> int:
-    """Of the disk that a folder is on, or will be on."""
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    return shutil.disk_usage(there).free
 
 
 def _gigabytes(count: float) -> str:

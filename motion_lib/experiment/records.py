@@ -1,7 +1,6 @@
-"""Run records: one JSON file a number, with everything needed to trust it.
+"""Run records: one JSON file for each (method, data set, description kind, epoch, seed), with all needed to trust it.
 
-A record is one (method, data set, description kind, epoch, seed). Tables and figures are made
-from records alone; records of another experiment (other parameters) are never averaged in.
+Tables and figures are made from records alone; those of other parameters are never averaged in.
 """
 
 import json
@@ -44,31 +43,18 @@ class Weights:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a record is about.
-
-    Attributes:
-        method: its row of the table of methods.
-        weights: what it was loaded from.
-        epoch: after how many epochs; None for the last.
-        kind: of the descriptions.
-        descriptions: the texts.
-        result: how well they were retrieved.
-        videos: what was encoded, of which the result may hold a part.
-        data: name of the rendered world; "" for filmed clips.
-        subset: of the data set; "" for the profile's subset of the targets.
-        protocols: top-1 of all videos by every protocol, see `protocols.protocol_results`.
-    """
+    """What a record is about."""
 
     method: Method
     weights: Weights
-    epoch: int | None
-    kind: str
+    epoch: int | None  # None for the last
+    kind: str  # of the descriptions
     descriptions: DescriptionSet
     result: RetrievalResult
-    videos: VideoFeatures
-    data: str = ""
-    subset: str = ""
-    protocols: dict[str, dict] = field(default_factory=dict)
+    videos: VideoFeatures  # of which the result may hold a part
+    data: str = ""  # name of the rendered world; "" for filmed clips
+    subset: str = ""  # of the data set; "" for the profile's subset of the targets
+    protocols: dict[str, dict] = field(default_factory=dict)  # see `protocols.protocol_results`
 
     @property
     def paper_item(self) -> str:
@@ -92,23 +78,25 @@ def records_dir(cfg: RunConfig) -> Path:
 
 def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) -> Path:
     """Write one record atomically and return its path."""
-    result, interval = measured.result, measured.result.interval(cfg.bootstrap_resamples)
+    method, weights, result = measured.method, measured.weights, measured.result
+    texts, videos, interval = measured.descriptions, measured.videos, result.interval(cfg.bootstrap_resamples)
     now, file_name = environment(cfg), measured.file_name(cfg.seed)
+    limits = {"acc1": interval.estimate, "acc1_low": interval.low, "acc1_high": interval.high}
     record = {
         "schema": SCHEMA,
-        "run_id": f"{now['date'][:10]}-{measured.method.key}-{content_hash(cfg.experiment_id, file_name)[:8]}",
+        "run_id": f"{now['date'][:10]}-{method.key}-{content_hash(cfg.experiment_id, file_name)[:8]}",
         "paper_item": measured.paper_item,
         "profile": cfg.profile,
         "experiment": cfg.experiment_id,
-        "method": measured.method.key,
-        "label": measured.method.label,
-        "weights": measured.weights.label,
-        "backbone": measured.weights.backbone,
-        "backbone_sha256": measured.weights.backbone_sha256,
-        "checkpoint_sha256": measured.weights.checkpoint_sha256,
+        "method": method.key,
+        "label": method.label,
+        "weights": weights.label,
+        "backbone": weights.backbone,
+        "backbone_sha256": weights.backbone_sha256,
+        "checkpoint_sha256": weights.checkpoint_sha256,
         "data": measured.data,
-        "training_texts": measured.method.training_texts,
-        "prompt_template": measured.method.template,
+        "training_texts": method.training_texts,
+        "prompt_template": method.template,
         "dataset": result.dataset,
         "descriptions": measured.kind,
         "epoch": measured.epoch,
@@ -118,12 +106,7 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
             "subset": measured.subset or cfg.target_subset,
             "classes": result.scores.shape[1],
         },
-        "metrics": {
-            "acc1": interval.estimate,
-            "acc1_low": interval.low,
-            "acc1_high": interval.high,
-            **{name: value for name, value in result.metrics().items() if name != "acc1"},
-        },
+        "metrics": limits | {name: value for name, value in result.metrics().items() if name != "acc1"},
         "protocols": measured.protocols,
         "interval": {"confidence": 0.95, "resamples": cfg.bootstrap_resamples, "unit": "group of clips"},
         "n_groups": len(set(result.groups)),
@@ -131,19 +114,19 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
         "n_decoded": len(result.labels),
         "failed": result.failed,
         "missing": list(result.missing),
-        "ranks": " ".join(str(rank) for rank in result.ranks),
-        "labels": " ".join(str(label) for label in result.labels),
-        "answers": " ".join(str(answer) for answer in result.scores.argmax(axis=1)),
-        "class_names": list(measured.videos.dataset.class_names),
-        "groups": " ".join(str(code) for code in np.unique(result.groups, return_inverse=True)[1]),
+        "ranks": " ".join(map(str, result.ranks)),
+        "labels": " ".join(map(str, result.labels)),
+        "answers": " ".join(map(str, result.scores.argmax(axis=1))),
+        "class_names": list(videos.dataset.class_names),
+        "groups": " ".join(map(str, np.unique(result.groups, return_inverse=True)[1])),
         "preprocess": preprocess.as_dict(),
-        "descriptions_sha256": measured.descriptions.sha256,
-        "class_list_hash": content_hash(list(measured.descriptions.class_names)),
+        "descriptions_sha256": texts.sha256,
+        "class_list_hash": content_hash(list(texts.class_names)),
         "video_list_hash": content_hash(list(result.video_ids)),
         "parameters": {name: _without_folder(value) for name, value in asdict(cfg).items()},
         "environment": now,
-        "wall_time_sec": round(measured.videos.wall_time_sec, 2),
-        "clips_per_sec": round(len(measured.videos.dataset) / max(measured.videos.wall_time_sec, 1e-9), 1),
+        "wall_time_sec": round(videos.wall_time_sec, 2),
+        "clips_per_sec": round(len(videos.dataset) / max(videos.wall_time_sec, 1e-9), 1),
     }
     return write_json(records_dir(cfg) / file_name, record)
 
@@ -198,10 +181,11 @@ def _version(package: str) -> str:
 def _git(*arguments: str) -> str:
     """Output of a git command in the repository; empty where there is no git or no repository."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        return subprocess.check_output(
+            ["git", *arguments], cwd=REPOSITORY, stderr=subprocess.DEVNULL, text=True
+        ).strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return done.stdout.strip()
 
 
 def read_records(cfg: RunConfig) -> list[dict]:
@@ -210,12 +194,11 @@ def read_records(cfg: RunConfig) -> list[dict]:
     Left out, with a printed count: records of an older form, of other parameters, and of another rendered world
     or backbone than the newest has. The same parameters make others once the code that draws them has changed.
     """
-    paths = sorted(records_dir(cfg).glob("*.json"))
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(records_dir(cfg).glob("*.json"))]
     records = [record for record in found if record.get("schema") == SCHEMA]
     ours = [record for record in records if record["experiment"] == cfg.experiment_id]
     newest = max(ours, key=lambda record: record["environment"]["date"], default=None)
-    current = [record for record in ours if _made_from(record) == _made_from(newest)]
+    current = [r for r in ours if all(r[name] == newest[name] for name in ("data", "backbone_sha256"))]
     for left_out, why in (
         (len(found) - len(records), "of an older form"),
         (len(records) - len(ours), "of other parameters"),
@@ -224,10 +207,6 @@ def read_records(cfg: RunConfig) -> list[dict]:
         if left_out:
             print(f"{left_out} records {why} in {records_dir(cfg).name}/ are left out.")
     return current
-
-
-def _made_from(record: dict) -> tuple[str, str]:
-    return record["data"], record["backbone_sha256"]
 
 
 def integers(record: dict, name: str) -> np.ndarray:
@@ -244,9 +223,8 @@ def answers_of(records: Sequence[dict]) -> Answers:
     records = sorted(records, key=lambda record: record["seed"])
     if not records or len({record["seed"] for record in records}) < len(records):
         raise ValueError(f"{len(records)} records of seeds {[r['seed'] for r in records]}: expected one a seed.")
-    ranks, classes, groups = (
-        np.concatenate([integers(record, name) for record in records]) for name in ("ranks", "labels", "groups")
-    )
+    names = ("ranks", "labels", "groups")
+    ranks, classes, groups = (np.concatenate([integers(record, name) for record in records]) for name in names)
     seeds = np.repeat([record["seed"] for record in records], [record["n_decoded"] for record in records])
     videos = tuple(record["video_list_hash"] for record in records)
     return Answers((ranks == 0).astype(float), seeds, classes, groups, videos, 1 / records[0]["protocol"]["classes"])

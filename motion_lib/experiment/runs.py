@@ -1,9 +1,8 @@
 """The runs of one configuration: what each trains with, where it lies, whether it is finished, what its weights are."""
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
@@ -22,8 +21,6 @@ from motion_lib.texts.descriptions import DescriptionSet
 from motion_lib.training import Execution, History, Recipe, loop
 from motion_lib.training.checkpoints import finished_history
 
-_Settings = TypeVar("_Settings", Recipe, Execution)
-
 
 @cache
 def trained_by() -> str:
@@ -37,28 +34,22 @@ def _backbone_sha256(path: Path, stamp: tuple[int, int]) -> str:
 
 
 class Runs:
-    """Where the trainings of a configuration lie; nothing is trained or measured here.
-
-    Args:
-        cfg: the run.
-        data: its data sets, texts and backbone.
-    """
+    """Where the trainings of a configuration lie; nothing is trained or measured here."""
 
     def __init__(self, cfg: RunConfig, data: Data):
         self.cfg, self.data = cfg, data
 
     def recipe(self) -> Recipe:
         """The training recipe of this configuration."""
-        return self._settings(Recipe)
+        return Recipe(**self._parameters_of(Recipe))
 
     def execution(self) -> Execution:
         """How this configuration trains, which changes no number (BatchNorm's aside, see `Execution`)."""
-        return replace(self._settings(Execution), at_once=self.cfg.at_once or None)
+        return Execution(**self._parameters_of(Execution) | {"at_once": self.cfg.at_once or None})
 
-    def _settings(self, kind: type[_Settings]) -> _Settings:
-        """The configuration's parameters of the same names."""
-        names = {field.name for field in fields(kind)} - {"at_once"}
-        return kind(**{name: value for name, value in asdict(self.cfg).items() if name in names})
+    def _parameters_of(self, kind: type) -> dict[str, object]:
+        names = {field.name for field in fields(kind)}
+        return {name: value for name, value in asdict(self.cfg).items() if name in names}
 
     def training_texts(self, method: Method) -> DescriptionSet:
         """The texts that a method is trained with: class names in its template, or descriptions."""
@@ -103,12 +94,7 @@ class Runs:
         return finished_history(self.folder(get_method(key)), self.cfg.epochs)
 
     def load(self, method: Method, checkpoint: Path | None = None) -> PrototypeClassifier:
-        """The model of a method; a fresh head is drawn from the run's seed.
-
-        Args:
-            method: whose model.
-            checkpoint: of `fine_tune`; None gives the backbone as pretrained.
-        """
+        """The model of a method, without a checkpoint as pretrained; a fresh head is drawn from the run's seed."""
         cfg, backbone = self.cfg, self.data.backbone
         if release := self.release(method):
             path = release.path(cfg.data_root)
