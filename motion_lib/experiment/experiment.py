@@ -1,7 +1,6 @@
 """One configured experiment: its data, its trained methods and their records. This is what notebooks call.
 
-Everything it makes is kept under the run's results folder and named by what went into it, so that doing a thing twice
-costs nothing: what is finished is looked up.
+All it makes is kept in the results folder, named by what went into it: what is finished is looked up.
 """
 
 from contextlib import nullcontext
@@ -28,7 +27,6 @@ from motion_lib.miniature.knowledge import zero_shot_knowledge
 from motion_lib.models import loading, released
 from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.storage import code_of, content_hash
-from motion_lib.texts.descriptions import DescriptionSet
 from motion_lib.training import History, fine_tune
 from motion_lib.training.launch import launch, launched_by_torchrun
 from motion_lib.training.loop import ClassifierWithTexts, parameter_groups
@@ -37,19 +35,12 @@ from motion_lib.training.memory import largest_in_training
 
 @dataclass(frozen=True)
 class Trained:
-    """One method's model, loaded.
-
-    Attributes:
-        method: its row of the table of methods.
-        model: in evaluation mode, on the configuration's device.
-        weights: what it was loaded from.
-        epoch: after how many epochs; None for the last, 0 for the backbone as pretrained.
-    """
+    """One method's model, in evaluation mode on the configuration's device, and what it was loaded from."""
 
     method: Method
     model: PrototypeClassifier
     weights: Weights
-    epoch: int | None = None
+    epoch: int | None = None  # None for the last, 0 for the backbone as pretrained
 
 
 @cache
@@ -65,12 +56,9 @@ class Experiment:
         cfg: the run.
         models: False where none of this project's models will be trained or loaded, which then need not be there.
 
-    Attributes:
-        data: its data sets, texts and backbone.
-        runs: where its trainings lie.
-
     Raises:
         MissingInputs: with one list of everything that the profile lacks on this machine.
+        ValueError: for a method to validate that is none.
     """
 
     def __init__(self, cfg: RunConfig, models: bool = True):
@@ -80,15 +68,13 @@ class Experiment:
         self.data = open_data(cfg, models)
         self.runs = Runs(cfg, self.data)
 
-    # --- training ---------------------------------------------------------------------------------
-
     def train(self, key: str, fabric: Fabric | None = None) -> History:
         """Fine-tune a method on the source data set; what is finished is read, what was cut off goes on.
 
-        With several `devices` the training is a process group of its own, started by torchrun.
+        With several `devices` the training is a process group of its own, started by torchrun. A method that is not
+        trained here gives an empty history.
 
         Args:
-            key: of the method; one that is not trained here gives an empty history.
             fabric: what a member of torchrun's group brings.
 
         Raises:
@@ -103,9 +89,9 @@ class Experiment:
             return finished
         if self.cfg.devices > 1 and not launched_by_torchrun():
             launch(self.cfg, key, run_dir)
-            if finished := self.runs.history(key):
-                return finished
-            raise RuntimeError(f"the group of {self.cfg.devices} devices ended and {run_dir.name} is not finished.")
+            if not (finished := self.runs.history(key)):
+                raise RuntimeError(f"the group of {self.cfg.devices} devices ended, {run_dir.name} is not finished.")
+            return finished
         model = self.runs.load(method)
         if fabric is not None:
             model = model.to(fabric.device)
@@ -131,11 +117,7 @@ class Experiment:
         return measured
 
     def largest_at_once(self, key: str) -> int:
-        """How many clips of a method's training fit this device at once.
-
-        Raises:
-            ValueError: without a GPU.
-        """
+        """How many clips of a method's training fit this device at once. Raises: ValueError without a GPU."""
         method = get_method(key)
         model = self.runs.load(method).train()
         model.recompute = self.cfg.recompute
@@ -144,13 +126,10 @@ class Experiment:
         precision = torch.bfloat16 if self.cfg.precision == "bf16" else torch.float32
         return largest_in_training(classifier, optimizer, precision)
 
-    # --- models -----------------------------------------------------------------------------------
-
     def checkpoint(self, key: str, epoch: int | None = None) -> Path | None:
         """A method's weights, looked up; trained first where they are not there.
 
         Args:
-            key: of the method.
             epoch: after so many epochs; None for the last, 0 for none.
 
         Returns:
@@ -173,8 +152,6 @@ class Experiment:
         """The backbone as pretrained, mean pooling."""
         return self.trained("clip")
 
-    # --- results ----------------------------------------------------------------------------------
-
     def encode(self, trained: Trained, name: str, subset: str) -> VideoFeatures:
         """Features of a data set, each video encoded once; kept on disk with the runs."""
         dataset, weights, cfg = self.data.dataset(name, subset), trained.weights, self.cfg
@@ -194,19 +171,14 @@ class Experiment:
         return kept
 
     def _encoded_subset(self, epoch: int | None) -> str:
-        """Which videos of a target are encoded after an epoch: after the last all of them, since the protocols are
-        of all; after the others those that records are of."""
+        """After the last epoch all videos of a target, since the protocols are of all; else those of the records."""
         return "all" if epoch in (None, self.cfg.epochs) else self.cfg.target_subset
 
     def measure(self, key: str, epoch: int | None = None) -> dict[tuple[str, str], RetrievalResult]:
         """Retrieve every target's descriptions, named and masked, and write one record each.
 
-        Args:
-            key: of the method.
-            epoch: as in `checkpoint`.
-
         Returns:
-            {(target, kind): result}.
+            {(target, kind): result}; `key` and `epoch` as in `checkpoint`.
         """
         trained, results = self.trained(key, epoch), {}
         for target in self.cfg.targets:
@@ -214,45 +186,32 @@ class Experiment:
             videos = self.encode(trained, target, self._encoded_subset(epoch))
             part = videos.of(self.data.dataset(target, self.cfg.target_subset))
             listed = {item.video_id for item in part.dataset.items}
-            for kind, texts, everything in zip(
-                DESCRIPTION_KINDS, sets, score_all(trained.model, videos, sets), strict=True
-            ):
+            scored = score_all(trained.model, videos, sets)
+            for kind, texts, everything in zip(DESCRIPTION_KINDS, sets, scored, strict=True):
                 counted = everything.among(np.array([video_id in listed for video_id in everything.video_ids]))
-                result = replace(counted, failed=part.failed, missing=part.dataset.missing)
-                results[target, kind] = result
+                result = results[target, kind] = replace(counted, failed=part.failed, missing=part.dataset.missing)
                 lists = self.data.protocol_lists(target, kind) if epoch is None else None
                 protocols = protocol_results(everything, lists, self.cfg.bootstrap_resamples) if lists else {}
-                self._record(trained, kind, result, texts, videos, protocols=protocols)
+                self._record(trained, kind, texts, result, videos, protocols=protocols)
         return results
 
     def source_validation(self, key: str, epoch: int | None = None) -> RetrievalResult:
-        """Held-out source clips against the texts that the method was trained with.
+        """Held-out source clips against the texts that the method was trained with; a record if these describe motion.
 
-        Writes a record where these are descriptions.
-
-        Args:
-            key: of the method.
-            epoch: as in `checkpoint`.
+        `key` and `epoch` as in `checkpoint`.
         """
         trained, named = self.trained(key, epoch), self.data.descriptions(self.cfg.source, "object")
         texts = self.runs.training_texts(trained.method) if trained.method.trained else named
         videos = self.encode(trained, self.cfg.source, "val")
         result = score(trained.model, videos, texts)
         if texts.sha256 == named.sha256:
-            self._record(trained, "object", result, texts, videos, subset="val")
+            self._record(trained, "object", texts, result, videos, subset="val")
         return result
 
-    def _record(
-        self,
-        trained: Trained,
-        kind: str,
-        result: RetrievalResult,
-        texts: DescriptionSet,
-        videos: VideoFeatures,
-        **more: object,
-    ) -> None:
-        about = (trained.method, trained.weights, trained.epoch, kind, texts, result, videos, self.data.label)
-        write_record(self.cfg, Measurement(*about, **more), trained.model.preprocess)
+    def _record(self, trained: Trained, *about: object, **more: object) -> None:
+        """Write a record; `about` are kind, texts, result and videos of a `Measurement`."""
+        loaded = (trained.method, trained.weights, trained.epoch)
+        write_record(self.cfg, Measurement(*loaded, *about, self.data.label, **more), trained.model.preprocess)
 
     def backbone_knowledge(self) -> pd.DataFrame:
         """What the backbone names of clips whose content is known, where there are such clips."""

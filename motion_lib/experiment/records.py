@@ -80,7 +80,7 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
     """Write one record atomically and return its path."""
     method, weights, result = measured.method, measured.weights, measured.result
     texts, videos, interval = measured.descriptions, measured.videos, result.interval(cfg.bootstrap_resamples)
-    now, file_name = environment(cfg), measured.file_name(cfg.seed)
+    now, file_name, classes = environment(cfg), measured.file_name(cfg.seed), result.scores.shape[1]
     limits = {"acc1": interval.estimate, "acc1_low": interval.low, "acc1_high": interval.high}
     record = {
         "schema": SCHEMA,
@@ -101,11 +101,7 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
         "descriptions": measured.kind,
         "epoch": measured.epoch,
         "seed": cfg.seed,
-        "protocol": {
-            "split": cfg.split,
-            "subset": measured.subset or cfg.target_subset,
-            "classes": result.scores.shape[1],
-        },
+        "protocol": {"split": cfg.split, "subset": measured.subset or cfg.target_subset, "classes": classes},
         "metrics": limits | {name: value for name, value in result.metrics().items() if name != "acc1"},
         "protocols": measured.protocols,
         "interval": {"confidence": 0.95, "resamples": cfg.bootstrap_resamples, "unit": "group of clips"},
@@ -181,9 +177,8 @@ def _version(package: str) -> str:
 def _git(*arguments: str) -> str:
     """Output of a git command in the repository; empty where there is no git or no repository."""
     try:
-        return subprocess.check_output(
-            ["git", *arguments], cwd=REPOSITORY, stderr=subprocess.DEVNULL, text=True
-        ).strip()
+        done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 

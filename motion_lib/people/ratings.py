@@ -41,23 +41,14 @@ VIDEOS_PER_CLASS = 5  # paper, section 5: human estimate
 
 @dataclass(frozen=True)
 class Task:
-    """One question to a rater.
+    """One question to a rater."""
 
-    Attributes:
-        id: name for people who read the files.
-        question: what is asked.
-        text: what it is asked about.
-        options: the possible answers.
-        video: to be watched, if any.
-        correct: index of the right option, if any.
-    """
-
-    id: str
+    id: str  # for people who read the files
     question: str
     options: tuple[str, ...]
-    text: str = ""
+    text: str = ""  # what it is asked about
     video: Path | None = None
-    correct: int | None = None
+    correct: int | None = None  # index of the right option, if any
 
     @property
     def fingerprint(self) -> str:
@@ -77,7 +68,6 @@ def ratings_dir(cfg: RunConfig, what: str) -> Path:
     return cfg.results_dir / "ratings" / what
 
 
-# ------------------------------------------------------------------ tasks
 def likert_tasks(descriptions: DescriptionSet) -> list[Task]:
     """Every attribute of every description (paper, section 3)."""
     return [
@@ -99,16 +89,9 @@ def retrieval_tasks(dataset: VideoDataset, descriptions: DescriptionSet, seed: i
     for label in range(len(chosen)):
         of_class = [item for item in dataset.items if item.label == label]
         drawn = rng.permutation(len(of_class))[:VIDEOS_PER_CLASS]
-        tasks += [
-            Task(
-                of_class[i].video_id,
-                "Which sentence describes the motion in this video?",
-                options,
-                video=of_class[i].path,
-                correct=order.index(label),
-            )
-            for i in drawn
-        ]
+        for video in (of_class[i] for i in drawn):
+            question = "Which sentence describes the motion in this video?"
+            tasks.append(Task(video.video_id, question, options, video=video.path, correct=order.index(label)))
     return [tasks[i] for i in rng.permutation(len(tasks))]
 
 
@@ -132,9 +115,9 @@ def votes(answers: Mapping[str, Mapping[str, int]], candidates: Mapping[str, Seq
     ]
 
 
-def write_key(tasks: Iterable[Task], folder: Path) -> Path:
+def write_key(tasks: Iterable[Task], folder: Path) -> None:
     """Keep beside the answers what is needed to count them: {fingerprint: [task, right option]}."""
-    return write_json(folder / _KEY, {task.fingerprint: [task.id, task.correct] for task in tasks})
+    write_json(folder / _KEY, {task.fingerprint: [task.id, task.correct] for task in tasks})
 
 
 def read_key(folder: Path) -> dict[str, tuple[str, int | None]]:
@@ -156,13 +139,8 @@ def read_likert(folder: Path) -> dict[str, "LikertResult"]:
     return likert_results(read_answers(folder), names)
 
 
-# ------------------------------------------------------------------ answering
 class Session:
-    """One rater's way through a list of tasks; everything answered is on disk at once and found again.
-
-    Raises:
-        ValueError: for a rater's name that is no name of a file.
-    """
+    """One rater's way through a list of tasks; everything answered is on disk at once and found again."""
 
     def __init__(self, tasks: Sequence[Task], folder: Path, rater: str):
         if not re.fullmatch(r"[\w-]+", rater):
@@ -208,17 +186,14 @@ def read_answers(folder: Path) -> dict[str, dict[str, int]]:
     return found
 
 
-# ------------------------------------------------------------------ what follows
 @dataclass(frozen=True)
 class LikertResult:
     """Ratings of one attribute.
 
     Attributes:
         mean: of all ratings, 1 to 5.
-        iaa_percent: share of equal ratings over pairs of raters, in percent; the paper
-            does not say how it counts agreement, this is the plain reading.
+        iaa_percent: share of equal ratings over pairs of raters, the plain reading: the paper does not say how.
         alpha: Krippendorff's, ordinal; NaN where all ratings are the same or nobody shares an item.
-        items, raters: how many.
     """
 
     mean: float
@@ -229,11 +204,7 @@ class LikertResult:
 
 
 def likert_results(answers: Mapping[str, Mapping[str, int]], names: Mapping[str, str]) -> dict[str, LikertResult]:
-    """Per attribute, of the raters' answers to `likert_tasks`; attributes that nobody rated are absent.
-
-    Args:
-        names: {fingerprint: task id}, which ends with the attribute.
-    """
+    """Per attribute, of answers to `likert_tasks` and their {fingerprint: task id}; what nobody rated is absent."""
     results = {}
     for attribute in ATTRIBUTES:
         asked = {fingerprint for fingerprint, name in names.items() if name.endswith(f": {attribute}")}
@@ -241,22 +212,17 @@ def likert_results(answers: Mapping[str, Mapping[str, int]], names: Mapping[str,
         raters = [rater for rater, given in answers.items() if any(item in given for item in items)]
         if not items:
             continue
-        table = np.array([[answers[rater].get(item, -1) + 1.0 for item in items] for rater in raters])
-        table[table == 0] = np.nan
-        results[attribute] = LikertResult(
-            float(np.nanmean(table)), _agreement_percent(table), _alpha(table), len(items), len(raters)
-        )
+        table = np.array([[answers[rater].get(item, np.nan) + 1.0 for item in items] for rater in raters])
+        measured = (float(np.nanmean(table)), _agreement_percent(table), _alpha(table))
+        results[attribute] = LikertResult(*measured, len(items), len(raters))
     return results
 
 
 def _agreement_percent(table: np.ndarray) -> float:
-    """(raters, items) with NaN where nothing was said."""
-    equal = [
-        one[both] == other[both]
-        for one, other in combinations(table, 2)
-        if (both := ~np.isnan(one) & ~np.isnan(other)).any()
-    ]
-    return 100 * float(np.concatenate(equal).mean()) if equal else float("nan")
+    """Of (raters, items) with NaN where nothing was said."""
+    pairs = [pair for one, other in combinations(table, 2) for pair in zip(one, other, strict=True)]
+    equal = [one == other for one, other in pairs if not np.isnan(one + other)]
+    return 100 * float(np.mean(equal)) if equal else float("nan")
 
 
 def _alpha(table: np.ndarray) -> float:

@@ -10,19 +10,8 @@ from motion_lib.data.catalogue import DATASETS
 from motion_lib.experiment.experiment import Experiment
 from motion_lib.methods import DESCRIPTION_KINDS
 from motion_lib.paper import REPORTED_LIKERT
-from motion_lib.people.ratings import (
-    NOT_COLLECTED,
-    Session,
-    comparison_tasks,
-    judged_target,
-    likert_tasks,
-    ratings_dir,
-    read_answers,
-    read_likert,
-    retrieval_tasks,
-    votes,
-    write_key,
-)
+from motion_lib.people import ratings
+from motion_lib.people.ratings import NOT_COLLECTED, Session, judged_target, ratings_dir
 from motion_lib.storage import write_json
 from motion_lib.texts.choosing import Choice, judge, majority
 from motion_lib.texts.descriptions import DescriptionSet, read_descriptions, squeeze_key, write_descriptions
@@ -36,13 +25,11 @@ def generated_dir(cfg: RunConfig) -> Path:
     return cfg.results_dir / "generated" / judged_target(cfg)
 
 
-# ------------------------------------------------------------------ generation
 def regenerate(experiment: Experiment) -> tuple[Generated, dict[str, Choice]]:
     """Ask for two candidates of each class of the target, let the model compare them, mask the chosen ones.
 
     Writes below `generated_dir`: audit.jsonl, candidates.json, object.csv, masked.csv and origin.json (who masked),
-    without the classes that failed, which are listed. What people compared (`rate="comparison"`) goes before the
-    model's opinion.
+    without the classes that failed. What people compared (`rate="comparison"`) goes before the model's opinion.
 
     Raises:
         LanguageModelError: where the server refuses.
@@ -57,8 +44,8 @@ def regenerate(experiment: Experiment) -> tuple[Generated, dict[str, Choice]]:
         print(f"no description of {name!r}: {reason}")
     if not found.candidates:
         return found, {}
-    answers = read_answers(ratings_dir(cfg, f"comparison-{judged_target(cfg)}"))
-    choices = judge(found.candidates, model) | majority(votes(answers, found.candidates))
+    answers = ratings.read_answers(ratings_dir(cfg, f"comparison-{judged_target(cfg)}"))
+    choices = judge(found.candidates, model) | majority(ratings.votes(answers, found.candidates))
     chosen = found.chosen({name: choice.choice for name, choice in choices.items()}, cfg.llm)
     masked = mask(chosen, mask_by_model(model), _overrides(folder, chosen), f"model {cfg.llm}")
     write_descriptions(chosen, folder / "object.csv")
@@ -98,61 +85,42 @@ def masking_agreement(cfg: RunConfig) -> tuple[pd.DataFrame, pd.DataFrame] | Non
         ours = {name: mask_by_rule(text) for name, text in zip(named.class_names, named.texts, strict=True)}
         found[label] = agreement(named, masked, ours)
     words = [
-        {
-            "Descriptions": label,
-            "Class": c.class_name,
-            "Both": _words(c.both),
-            "Rule alone": _words(c.ours),
-            "Authors alone": _words(c.theirs),
-        }
-        for label, cells in found.items()
-        for c in cells
+        (label, one.class_name, *(" ".join(words) or "-" for words in (one.both, one.ours, one.theirs)))
+        for label, classes in found.items()
+        for one in classes
     ]
-    return agreement_table(found), pd.DataFrame(words)
+    columns = ["Descriptions", "Class", "Both", "Rule alone", "Authors alone"]
+    return agreement_table(found), pd.DataFrame(words, columns=columns)
 
 
-def _words(words: tuple[str, ...]) -> str:
-    return " ".join(words) or "-"
-
-
-# ------------------------------------------------------------------ people
 def rating_session(experiment: Experiment) -> Session:
     """The tasks that `rate` and `rater` of the configuration ask for, where this rater left them."""
-    cfg = experiment.cfg
-    target = judged_target(cfg)
+    cfg, target = experiment.cfg, judged_target(experiment.cfg)
     if cfg.rate == "comparison":
-        return Session(
-            comparison_tasks(candidates(cfg), cfg.rater), ratings_dir(cfg, f"comparison-{target}"), cfg.rater
-        )
+        tasks = ratings.comparison_tasks(candidates(cfg), cfg.rater)
+        return Session(tasks, ratings_dir(cfg, f"comparison-{target}"), cfg.rater)
     kind = "masked" if cfg.rate == "retrieval_masked" else "object"
     descriptions = experiment.data.descriptions(target, kind)
     if cfg.rate == "likert":
-        tasks, folder = likert_tasks(descriptions), ratings_dir(cfg, f"likert-{target}")
+        tasks, folder = ratings.likert_tasks(descriptions), ratings_dir(cfg, f"likert-{target}")
     else:
-        tasks = retrieval_tasks(experiment.data.dataset(target, cfg.target_subset), descriptions)
+        tasks = ratings.retrieval_tasks(experiment.data.dataset(target, cfg.target_subset), descriptions)
         folder = ratings_dir(cfg, f"retrieval-{target}-{kind}")
-    write_key(tasks, folder)
+    ratings.write_key(tasks, folder)
     return Session(tasks, folder, cfg.rater)
 
 
 def likert_table(cfg: RunConfig) -> pd.DataFrame:
     """Table 1: as reported, and as rated here; "not collected" where nobody rated."""
-    measured = read_likert(ratings_dir(cfg, f"likert-{judged_target(cfg)}"))
+    measured = ratings.read_likert(ratings_dir(cfg, f"likert-{judged_target(cfg)}"))
     rows = []
     for name, reported in REPORTED_LIKERT.items():
-        row = {
-            "Attribute": name,
-            "Mean, reported": f"{reported.mean:g}",
-            "IAA %, reported (paper)": f"{reported.iaa_percent_paper:g}",
-            "IAA %, reported (authors' sheet)": f"{reported.iaa_percent_pdf:g}",
-        }
-        found = measured.get(name)
-        row["Mean, measured"] = f"{found.mean:.2f} ({found.items} items)" if found else NOT_COLLECTED
-        row["IAA %, measured"] = _number(found.iaa_percent) if found else NOT_COLLECTED
-        row["Krippendorff's alpha, measured"] = _number(found.alpha, 2) if found else NOT_COLLECTED
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _number(value: float, digits: int = 1) -> str:
-    return "undefined" if value != value else f"{value:.{digits}f}"
+        here = (NOT_COLLECTED,) * 3
+        if found := measured.get(name):
+            here = (f"{found.mean:.2f} ({found.items} items)", f"{found.iaa_percent:.1f}", f"{found.alpha:.2f}")
+            here = (text.replace("nan", "undefined") for text in here)
+        printed = (reported.mean, reported.iaa_percent_paper, reported.iaa_percent_pdf)
+        rows.append((name, *(f"{value:g}" for value in printed), *here))
+    columns = ["Attribute", "Mean, reported", "IAA %, reported (paper)", "IAA %, reported (authors' sheet)"]
+    columns += ["Mean, measured", "IAA %, measured", "Krippendorff's alpha, measured"]
+    return pd.DataFrame(rows, columns=columns)
