@@ -30,9 +30,6 @@ class NotebookError(Exception):
 def execute(source: Path, parameters: dict[str, object], log: LineLog, progress: ProgressLog) -> NotebookNode:
     """Run a notebook in its own folder; prints go to `log` and progress bars to `progress` at once.
 
-    Args:
-        parameters: what is injected after the notebook's own parameters.
-
     Returns:
         The executed copy, which is written nowhere: it still holds whatever the notebook printed.
 

@@ -134,22 +134,19 @@ class LineLog(io.TextIOBase):
         """Take a piece of output; papermill calls this as the notebook prints."""
         *lines, self._unfinished = (self._unfinished + text).split("\n")
         for line in lines:
-            self._line(line.rsplit("\r", 1)[-1])
+            if time.monotonic() - self._started > self._window_sec:
+                self._open_window()
+            if self._shown < self._burst:
+                self._show(self._scrub(line.rsplit("\r", 1)[-1]))
+                self._shown += 1
+            else:
+                self._hidden += 1
 
     def close(self) -> None:
         """Pass on the last unfinished line and say how much was left out."""
         if self._unfinished:
             self.write("\n")
         self._open_window()
-
-    def _line(self, line: str) -> None:
-        if time.monotonic() - self._started > self._window_sec:
-            self._open_window()
-        if self._shown < self._burst:
-            self._show(self._scrub(line))
-            self._shown += 1
-        else:
-            self._hidden += 1
 
     def _open_window(self) -> None:
         if self._hidden:

@@ -186,11 +186,11 @@ def report_failure(step: Step, error: NotebookError, scrubber: Scrubber) -> None
 
 
 def _announce(steps: list[Step]) -> None:
-    first = steps[0]
+    config = steps[0].config
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(step.config.seed for step in steps))
     stages = ", ".join(dict.fromkeys(step.source.stem for step in steps))
-    _say(f"[reproduce] profile {first.config.profile}, seed(s) {seeds}: {len(steps)} runs of {stages}")
-    _say(f"[reproduce] executed copies go to {_shown(first.config.results_dir / 'notebooks')}")
+    _say(f"[reproduce] profile {config.profile}, seed(s) {seeds}: {len(steps)} runs of {stages}")
+    _say(f"[reproduce] executed copies go to {_shown(config.results_dir / 'notebooks')}")
     if rest := dict.fromkeys(str(step.config.seed) for step in steps if not step.published):
         _say(f"[reproduce] seed(s) {', '.join(rest)}, not the profile's own: records are kept, copies are not")
 

@@ -34,15 +34,10 @@ def open_data(cfg: RunConfig, models: bool = True) -> "Data":
 
 
 class Data(ABC):
-    """Data sets, texts and backbone of one configuration.
+    """Data sets, texts and backbone of one configuration."""
 
-    Attributes:
-        label: the rendered world that records are of; "" for data that are not rendered.
-        known: the data set whose true content is known, clip by clip; None where there is none.
-    """
-
-    label = ""
-    known: str | None = None
+    label = ""  # the rendered world that records are of; "" for data that are not rendered
+    known: str | None = None  # the data set whose true content is known, clip by clip; None where there is none
 
     def __init__(self, cfg: RunConfig):
         self.cfg = cfg

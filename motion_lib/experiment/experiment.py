@@ -117,7 +117,11 @@ class Experiment:
         return measured
 
     def largest_at_once(self, key: str) -> int:
-        """How many clips of a method's training fit this device at once. Raises: ValueError without a GPU."""
+        """How many clips of a method's training fit this device at once.
+
+        Raises:
+            ValueError: without a GPU.
+        """
         method = get_method(key)
         model = self.runs.load(method).train()
         model.recompute = self.cfg.recompute

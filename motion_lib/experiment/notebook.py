@@ -11,14 +11,7 @@ from motion_lib.experiment.records import environment
 
 
 def begin(namespace: Mapping[str, object]) -> RunConfig:
-    """Read the notebook's parameters and print what this run is.
-
-    Args:
-        namespace: `globals()` of the notebook.
-
-    Raises:
-        ValueError: for a literal that is no parameter, with near matches.
-    """
+    """Read the parameters from a notebook's `globals()` and print what this run is."""
     cfg = RunConfig.from_namespace(namespace)
     torch.manual_seed(cfg.seed)
     pd.set_option("display.max_colwidth", None)

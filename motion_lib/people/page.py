@@ -15,11 +15,7 @@ MAX_SECONDS = 15  # of a video that is shown
 
 
 class RatingPage(anywidget.AnyWidget):
-    """Shows the session's current task and records what is answered.
-
-    Every answer is on disk before the next task appears; the page may be closed at any time and goes on
-    where it was.
-    """
+    """Shows the session's current task; answers are on disk before the next, so it may be closed anytime."""
 
     _esm = _HERE / "page.js"
     _css = _HERE / "page.css"

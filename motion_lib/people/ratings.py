@@ -140,7 +140,11 @@ def read_likert(folder: Path) -> dict[str, "LikertResult"]:
 
 
 class Session:
-    """One rater's way through a list of tasks; everything answered is on disk at once and found again."""
+    """One rater's way through a list of tasks; everything answered is on disk at once and found again.
+
+    Raises:
+        ValueError: for a rater's name that is no name of a file.
+    """
 
     def __init__(self, tasks: Sequence[Task], folder: Path, rater: str):
         if not re.fullmatch(r"[\w-]+", rater):
@@ -188,17 +192,11 @@ def read_answers(folder: Path) -> dict[str, dict[str, int]]:
 
 @dataclass(frozen=True)
 class LikertResult:
-    """Ratings of one attribute.
+    """Ratings of one attribute."""
 
-    Attributes:
-        mean: of all ratings, 1 to 5.
-        iaa_percent: share of equal ratings over pairs of raters, the plain reading: the paper does not say how.
-        alpha: Krippendorff's, ordinal; NaN where all ratings are the same or nobody shares an item.
-    """
-
-    mean: float
-    iaa_percent: float
-    alpha: float
+    mean: float  # of all ratings, 1 to 5
+    iaa_percent: float  # equal ratings over pairs of raters: the plain reading, the paper does not say how it counts
+    alpha: float  # Krippendorff's, ordinal; NaN where all ratings are the same or nobody shares an item
     items: int
     raters: int
 
