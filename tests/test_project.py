@@ -258,3 +258,36 @@ def test_importing_the_package_is_light():
     code = "import motion_lib, sys; print(*({'torch', 'decord', 'clip', 'papermill'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+# --- what a reader meets --------------------------------------------------------------------------
+
+# Functions that may be longer or take more, each with its reason.
+EXCEPTIONS = {"fine_tune": "the public interface of training: model, data, texts, recipe, place, and how it runs"}
+SECTION = re.compile(r"^\s*(Args|Attributes|Returns|Raises|Yields): +\S|\S {3,}\w[\w, ]*: ")
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                yield f"{module}.{node.name}", node
+
+
+def test_functions_are_short_and_ask_for_little():
+    for name, node in functions():
+        asked = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        parameters = [argument for argument in asked if argument not in ("self", "cls")]
+        if node.name not in EXCEPTIONS:
+            assert node.end_lineno - node.lineno < 60, name
+            assert len(parameters) <= 7, name
+
+
+def test_docstrings_have_one_entry_a_line():
+    """As tools parse them: a section's name alone on its line, its entries indented below."""
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                lines = (ast.get_docstring(node) or "").splitlines()[1:]
+                squeezed = [line for line in lines if SECTION.search(line)]
+                assert not squeezed, f"{module}.{node.name}: {squeezed[0].strip()}"

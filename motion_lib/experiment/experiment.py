@@ -122,6 +122,8 @@ class Experiment:
         Raises:
             ValueError: without a GPU.
         """
+        if self.cfg.torch_device.type != "cuda":  # asked first: loading may build the miniature
+            raise ValueError("--largest needs a GPU: a CPU would swap instead of saying that memory does not suffice.")
         method = get_method(key)
         model = self.runs.load(method).train()
         model.recompute = self.cfg.recompute

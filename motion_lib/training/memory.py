@@ -73,16 +73,11 @@ def dry_run(classifier: nn.Module, clips: int, precision: torch.dtype = torch.fl
 
 
 def largest_in_training(classifier: nn.Module, optimizer: torch.optim.Optimizer, precision: torch.dtype) -> int:
-    """Clips that fit the device at once in training, by trying; several devices need one more copy of the gradients.
+    """Clips that fit the GPU at once in training, by trying; several devices need one more copy of the gradients.
 
     Args:
         optimizer: of the classifier's weights, with a learning rate of zero.
-
-    Raises:
-        ValueError: without a GPU.
     """
-    if classifier.model.device.type != "cuda":
-        raise ValueError("--largest needs a GPU: a CPU would swap instead of saying that memory does not suffice.")
     if not dry_run(classifier, 1, precision):
         return 0
     optimizer.step()  # its moments and the gradients stay, as in training
