@@ -1,6 +1,6 @@
 """Answers from the records of probes, all seeds of one condition together, and every number that follows from them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,23 +10,17 @@ from motion_lib.evaluation.intervals import Interval, joint_means
 from motion_lib.probes.records import unpack
 from motion_lib.probes.text_controls import MOTION, NEAREST, RANDOM, TEXT_CONTROLS
 from motion_lib.probes.video_controls import FILMED, ORDERS, SPREAD
+from motion_lib.report.tables import select
 
 
-def select(probes: Iterable[dict], family: str, method: str | None = None, dataset: str | None = None) -> list[dict]:
-    """The records of one family, of one method and data set where these are given."""
-    return [
-        p for p in probes if p["family"] == family and method in (None, p["method"]) and dataset in (None, p["dataset"])
-    ]
-
-
-def answers_of(records: Iterable[dict], **wanted: object) -> Answers | None:
+def answers_of(records: Sequence[dict], **wanted: object) -> Answers | None:
     """All seeds and draws of one method's condition, whose fields are `wanted`; None where it was not run.
 
     `right` is a share over the draws; `classes` and `groups` are both what the probe's intervals resample.
     """
     parts, videos, chance = [], [], float("nan")
     for record in sorted(records, key=lambda record: record["seed"]):
-        draws = [c for c in record["conditions"] if all(c.get(name) == value for name, value in wanted.items())]
+        draws = select(record["conditions"], **wanted)
         if draws:
             right = np.mean([unpack(c["correct"], c["clips"]) for c in draws], axis=0)
             clusters = np.array(draws[0].get("clusters", record["clusters"]).split(), dtype=np.int64)
@@ -57,6 +51,7 @@ def intervals(several: Sequence[Answers], resamples: int = 10_000) -> list[Inter
 
 
 # ------------------------------------------------------------------ all numbers
+_IDENTITY = ("name", "kind", "frames", "of")  # of a condition; "of": which question was asked of minimal pairs
 _MEASURED = ("own_texts", "pairs_right", "other_first_answer", "largest_change_of_a_logit", "steps")
 COLUMNS = (
     "family", "dataset", "method", "condition", "kind", "frames", "question", "percent", "low", "high", "change",
@@ -76,7 +71,7 @@ def probe_numbers(probes: list[dict]) -> pd.DataFrame:
     rows = [
         (family, dataset, method, *row)
         for family, dataset, method in subjects
-        for row in _rows(select(probes, family, method, dataset))
+        for row in _rows(select(probes, family=family, method=method, dataset=dataset))
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -85,11 +80,17 @@ def _rows(records: list[dict]) -> list[tuple]:
     """One row a condition of one method on one data set."""
     conditions: dict[tuple, list[dict]] = {}
     for condition in (c for record in records for c in record["conditions"]):
-        key = (condition["name"], condition["kind"], condition["frames"], condition.get("of", ""))
+        key = tuple(condition.get(name, "") for name in _IDENTITY)
         conditions.setdefault(key, []).append(condition)
     as_tested = next((frames for name, _, frames, _ in conditions if name == FILMED), 0)
-    answers = {key: _answers(records, *key) for key in conditions}
-    changes = {key: difference(answers[key], answers.get(_usual(*key, as_tested))) for key in conditions}
+    answers, changes = {}, {}
+    for key in conditions:
+        asked = {name: value for name, value in zip(_IDENTITY, key, strict=True) if value != ""}
+        answers[key] = answers_of(records, **asked)
+    for key, of_key in answers.items():
+        name, kind, frames, question = key
+        usual = (_USUAL.get(name, name), kind, as_tested if name == SPREAD else frames, question)
+        changes[key] = None if usual == key else difference(of_key, answers.get(usual))
     run = [*answers.values(), *filter(None, changes.values())]
     limits = dict(zip(map(id, run), intervals(run), strict=True))
     nothing = (float("nan"),) * 3
@@ -100,16 +101,6 @@ def _rows(records: list[dict]) -> list[tuple]:
         )
         for key, of_key in conditions.items()
     ]  # fmt: skip
-
-
-def _answers(records: list[dict], name: str, kind: str, frames: int, question: str) -> Answers:
-    return answers_of(records, name=name, kind=kind, frames=frames, **({"of": question} if question else {}))
-
-
-def _usual(name: str, kind: str, frames: int, question: str, as_tested: int) -> tuple | None:
-    """What a condition is compared with; None for what the others are compared with."""
-    usual = (_USUAL.get(name, name), kind, as_tested if name == SPREAD else frames, question)
-    return None if usual == (name, kind, frames, question) else usual
 
 
 def _measured(conditions: list[dict]) -> list[float]:

@@ -22,7 +22,7 @@ from motion_lib.probes.text_controls import TEXT_CONTROLS
 from motion_lib.probes.video_controls import ORDERS, SPREAD
 from motion_lib.report.breakdowns import measured_classes, reported_classes
 from motion_lib.report.diagrams import contact_sheet
-from motion_lib.report.plots import FULL_INCHES, METHOD_STYLE, paper_style
+from motion_lib.report.plots import CHANCE_LINE, FULL_INCHES, METHOD_STYLE, error_lengths, paper_style
 from motion_lib.report.tables import NOT_RUN
 
 TEXT_METHODS = ("clip", "names", "motion")
@@ -72,7 +72,7 @@ def _dots(ax: Axes, title: str, frame: pd.DataFrame, rows: Mapping[str, str], me
         y = np.arange(len(rows)) + (m - (len(methods) - 1) / 2) * 0.62 / max(len(methods) - 1, 1)
         colour, marker = METHOD_STYLE[key]
         style = {"fmt": marker, "ms": 3.6, "color": colour, "lw": 0, "elinewidth": 0.8, "label": METHODS[key].label}
-        ax.errorbar(part["percent"], y, xerr=_errors(part), **style)
+        ax.errorbar(part["percent"], y, xerr=error_lengths(part), **style)
     ax.set_yticks(np.arange(len(rows)), list(rows.values()))
     ax.set(title=title, xlabel="Top-1 accuracy (%)", ylim=(len(rows) - 0.5, -0.5))
     ax.set_xlim(left=0)
@@ -80,11 +80,7 @@ def _dots(ax: Axes, title: str, frame: pd.DataFrame, rows: Mapping[str, str], me
     ax.grid(False, axis="y")
     for y in np.arange(len(rows) - 1) + 0.5:
         ax.axhline(y, color="0.92", lw=0.6, zorder=0)
-    ax.axvline(frame["chance"].min(), color="0.35", lw=1, linestyle=":", label="chance", zorder=0)
-
-
-def _errors(part: pd.DataFrame) -> np.ndarray:
-    return np.abs(part[["low", "high"]].to_numpy().T - part["percent"].to_numpy())
+    ax.axvline(frame["chance"].min(), **CHANCE_LINE, label="chance", zorder=0)
 
 
 def _not_run(ax: Axes, title: str) -> None:
@@ -106,7 +102,7 @@ def _counts(ax: Axes, title: str, frame: pd.DataFrame) -> None:
     ax.set_xscale("log", base=2)
     ax.set_xticks(counts, [str(count) for count in counts])
     ax.minorticks_off()
-    ax.axhline(frame["chance"].min(), color="0.35", lw=1, linestyle=":", zorder=0)
+    ax.axhline(frame["chance"].min(), **CHANCE_LINE, zorder=0)
     ax.set(title=title, xlabel="Frames per clip", ylabel="Top-1 accuracy (%)")
     ax.set_ylim(bottom=0)
 
@@ -122,7 +118,9 @@ def _pairs(ax: Axes, frame: pd.DataFrame) -> None:
         if key not in taught.index:
             continue
         row = taught.loc[[key]]
-        ax.errorbar(row["percent"], [y], xerr=_errors(row), fmt="*", ms=6, color="black", elinewidth=0.8, mfc=face)
+        ax.errorbar(
+            row["percent"], [y], xerr=error_lengths(row), fmt="*", ms=6, color="black", elinewidth=0.8, mfc=face
+        )
         # On the side that has room for it.
         low, high = row["low"].item(), row["high"].item()
         x, shift, side = (high, 5, "left") if high < 75 else (low, -5, "right")
@@ -194,7 +192,7 @@ def class_bars(panels: Sequence[tuple[str, pd.DataFrame]], columns: int = 51) ->
         figure, axes = plt.subplots(len(rows), 1, figsize=(FULL_INCHES, 2.6 * len(rows)), squeeze=False)
         for ax, (title, part) in zip(axes[:, 0], rows, strict=True):
             x, measured = np.arange(len(part)), "low" in part
-            style = {"yerr": _errors(part), "color": colour} if measured else {"color": "white", "hatch": "////"}
+            style = {"yerr": error_lengths(part), "color": colour} if measured else {"color": "white", "hatch": "////"}
             error = {"lw": 0.7, "capsize": 1.2}
             ax.bar(x, part["percent"], 0.75, edgecolor=colour, lw=0.8, error_kw=error, **style)
             ax.set_xticks(x, part["class_name"], rotation=90, fontsize=7)

@@ -1,6 +1,6 @@
 """Records of probes: what was right under each condition, one JSON file a method, data set and seed.
 
-A probe asks the same question under changed conditions (other texts, other frames, minimal pairs). Every condition
+A probe asks the same question under changed conditions: other texts, other frames, minimal pairs. Every condition
 keeps which clips were right, so that differences are paired; tables and figures are made from these files alone.
 """
 
@@ -32,7 +32,6 @@ class Condition:
     """One condition and who was right under it.
 
     Attributes:
-        name: of the control.
         correct: (N,) bool.
         chance: share that guessing gets.
         kind: of the descriptions, "object" or "masked"; "" where there is but one.
@@ -51,6 +50,12 @@ class Condition:
     more: dict = field(default_factory=dict)
     clusters: np.ndarray | None = None
 
+    def as_record(self) -> dict:
+        """As it is in a file."""
+        record = {name: getattr(self, name) for name in ("name", "kind", "draw", "frames", "chance")}
+        record |= {"clips": len(self.correct), "acc1": float(self.correct.mean()), "correct": pack(self.correct)}
+        return record | ({} if self.clusters is None else {"clusters": _codes(self.clusters)}) | self.more
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -59,7 +64,6 @@ class Outcome:
     Attributes:
         video_ids: (N,) the clips that were shown.
         clusters: (N,) what intervals resample, such as classes.
-        conditions: each with its answers.
         not_run: {control: reason}.
         failed: {video_id: reason} of the unreadable clips.
         missing: listed videos that are not on disk.
@@ -73,14 +77,8 @@ class Outcome:
     missing: Sequence[str] = ()
 
 
-def probe_path(cfg: RunConfig, family: str, method: str, dataset: str) -> Path:
-    """Where a probe of this seed is kept."""
-    return probes_dir(cfg) / f"{family}-{method}-{dataset}-seed{cfg.seed}.json"
-
-
-def probes_dir(cfg: RunConfig) -> Path:
-    """Folder of a profile's probes."""
-    return cfg.results_dir / "probes"
+def _probe_path(cfg: RunConfig, family: str, method: str, dataset: str) -> Path:
+    return cfg.results_dir / "probes" / f"{family}-{method}-{dataset}-seed{cfg.seed}.json"
 
 
 def pack(correct: np.ndarray) -> str:
@@ -107,22 +105,12 @@ def write_probe(cfg: RunConfig, about: dict[str, object], outcome: Outcome, wall
         "missing": list(outcome.missing),
         "video_list_hash": content_hash(list(outcome.video_ids)),
         "clusters": _codes(outcome.clusters),
-        "conditions": [_as_record(condition) for condition in outcome.conditions],
+        "conditions": [condition.as_record() for condition in outcome.conditions],
         "not_run": outcome.not_run,
         "environment": environment(cfg),
         "wall_time_sec": round(wall_time_sec, 2),
     }
-    return write_json(probe_path(cfg, about["family"], about["method"], about["dataset"]), record)
-
-
-def _as_record(condition: Condition) -> dict:
-    correct, clusters = condition.correct, condition.clusters
-    return {
-        **{name: getattr(condition, name) for name in ("name", "kind", "draw", "frames", "chance")},
-        **{"clips": len(correct), "acc1": float(correct.mean()), "correct": pack(correct)},
-        **({} if clusters is None else {"clusters": _codes(clusters)}),
-        **condition.more,
-    }
+    return write_json(_probe_path(cfg, about["family"], about["method"], about["dataset"]), record)
 
 
 def _codes(clusters: np.ndarray) -> str:
@@ -130,13 +118,9 @@ def _codes(clusters: np.ndarray) -> str:
 
 
 def keep(
-    experiment: Experiment,
-    trained: Trained,
-    family: str,
-    dataset: str,
-    made_from: Sequence[object],
-    probe: Callable[[], Outcome],
-) -> Path:
+    experiment: Experiment, trained: Trained, family: str, dataset: str,
+    made_from: Sequence[object], probe: Callable[[], Outcome],
+) -> Path:  # fmt: skip
     """The record of a probe, read if it is there and made otherwise.
 
     Args:
@@ -153,22 +137,15 @@ def keep(
         asdict(weights), trained.method.head, drawn, trained.model.preprocess.as_dict(),
         experiment.data.label, device_name(cfg), *made_from, _probed_by(),
     )  # fmt: skip
-    path = probe_path(cfg, family, trained.method.key, dataset)
+    path = _probe_path(cfg, family, trained.method.key, dataset)
     if path.is_file():
         record = json.loads(path.read_text(encoding="utf-8"))
         if (record["identity"], record["experiment"]) == (identity, cfg.experiment_id):
             return path
     started = time.perf_counter()
     outcome = probe()
-    about = {
-        "identity": identity,
-        "family": family,
-        "method": trained.method.key,
-        "label": trained.method.label,
-        "dataset": dataset,
-        "data": experiment.data.label,
-        "weights": asdict(weights),
-    }
+    about = {"identity": identity, "family": family, "method": trained.method.key, "label": trained.method.label}
+    about |= {"dataset": dataset, "data": experiment.data.label, "weights": asdict(weights)}
     return write_probe(cfg, about, outcome, time.perf_counter() - started)
 
 
@@ -184,10 +161,11 @@ def read_probes(cfg: RunConfig, records: Sequence[dict]) -> list[dict]:
     Left out, with a printed count: probes of an older form or of other parameters, and probes of another rendered
     world, backbone or training run than the records of their seed.
     """
-    kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(probes_dir(cfg).glob("*.json"))]
+    files = sorted((cfg.results_dir / "probes").glob("*.json"))
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     ours = [p for p in kept if p.get("schema") == SCHEMA and p["experiment"] == cfg.experiment_id]
-    known = {(r["seed"], r["data"], r["backbone_sha256"], r["checkpoint_sha256"]) for r in records}
     hashes = ("backbone_sha256", "checkpoint_sha256")
+    known = {(r["seed"], r["data"], *(r[name] for name in hashes)) for r in records}
     current = [p for p in ours if (p["seed"], p["data"], *(p["weights"][name] for name in hashes)) in known]
     for left_out, why in (
         (len(kept) - len(ours), "of other parameters or an older form"),

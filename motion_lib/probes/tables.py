@@ -1,4 +1,4 @@
-"""What the probes say, in three tables: texts, frames, pairs. Cells are numbers until a file is written."""
+"""What the probes say, in three tables: texts, frames, pairs."""
 
 from itertools import product
 
@@ -8,12 +8,12 @@ from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
 from motion_lib.evaluation.intervals import FINE
 from motion_lib.methods import METHODS
-from motion_lib.probes.answers import answers_of, difference, intervals, probe_numbers, select
+from motion_lib.probes.answers import answers_of, difference, intervals, probe_numbers
 from motion_lib.probes.pairs import PAIR_LABEL, REVERSED_PAIRS, SENTENCE
 from motion_lib.probes.records import PROBED_METHODS, TEXT, VIDEO
 from motion_lib.probes.text_controls import MOTION, NEAREST, RANDOM, TEXT_CONTROLS
 from motion_lib.probes.video_controls import FILMED, ORDERS, REVERSED, SHUFFLED, SPREAD, frames_label
-from motion_lib.report.tables import NOT_RUN, Percent, Points, write_table
+from motion_lib.report.tables import NOT_RUN, Percent, Points, select, write_table
 
 OTHERS = tuple(key for key in PROBED_METHODS if key != "motion")
 TAUGHT = {
@@ -40,23 +40,15 @@ def _rows(numbers: pd.DataFrame, **wanted: object) -> pd.DataFrame:
     return numbers[(numbers[list(wanted)] == list(wanted.values())).all(axis=1)]
 
 
-def _row(numbers: pd.DataFrame, **wanted: object) -> pd.Series | None:
-    rows = _rows(numbers, **wanted)
-    return rows.iloc[0] if len(rows) else None
+def _share(rows: pd.DataFrame, *columns: str) -> Percent | str:
+    """Of the first row its percentage, or those of other columns; "not run" without one."""
+    return Percent(*(rows.iloc[0][name] / 100 for name in columns or ["percent"])) if len(rows) else NOT_RUN
 
 
-def _share(row: pd.Series | None) -> Percent | str:
-    return NOT_RUN if row is None else Percent(row["percent"] / 100)
-
-
-def _interval(row: pd.Series | None) -> Percent | str:
-    return NOT_RUN if row is None else Percent(*(row[name] / 100 for name in ("percent", "low", "high")))
-
-
-def _change(row: pd.Series | None) -> Points | str:
-    if row is None or pd.isna(row["change"]):
+def _change(rows: pd.DataFrame) -> Points | str:
+    if not len(rows) or pd.isna(rows["change"].iloc[0]):
         return NOT_RUN
-    return Points(*(row[name] / 100 for name in ("change", "change_low", "change_high")))
+    return Points(*(rows.iloc[0][name] / 100 for name in ("change", "change_low", "change_high")))
 
 
 # ------------------------------------------------------------------ texts
@@ -69,13 +61,13 @@ def text_table(probes: list[dict], numbers: pd.DataFrame, targets: tuple[str, ..
     for target in targets:
         gaps, known = _gaps(probes, target), _rows(numbers, family=TEXT, dataset=target)
         for name in (*TEXT_CONTROLS, NEAREST, RANDOM):
-            results = {key: _row(known, method=key, condition=name) for key in PROBED_METHODS}
+            results = {key: _rows(known, method=key, condition=name) for key in PROBED_METHODS}
             ours = results["motion"]
-            own = NOT_RUN if ours is None else "" if pd.isna(ours["own_texts"]) else round(ours["own_texts"])
+            own = ours["own_texts"].dropna()  # rivals are not texts of another kind
             row = {
                 "Target": DATASETS[target].label,
                 "Text": f"the right one among {name}" if name in (NEAREST, RANDOM) else name,
-                "Classes with a text of their own": own,
+                "Classes with a text of their own": round(own.iloc[0]) if len(own) else "" if len(ours) else NOT_RUN,
             }
             row |= {METHODS[key].label: _share(result) for key, result in results.items()}
             row["Our method, change"] = "" if name in (MOTION, RANDOM) else _change(ours)
@@ -85,11 +77,11 @@ def text_table(probes: list[dict], numbers: pd.DataFrame, targets: tuple[str, ..
 
 def _gaps(probes: list[dict], target: str) -> dict[tuple[str, str], Points]:
     """Our method less another under the same text: does a gap hold for other words of the same motions?"""
-    gaps = {}
+    known, gaps = select(probes, family=TEXT, dataset=target), {}
     for key, name in product(OTHERS, (*TEXT_CONTROLS, NEAREST, RANDOM)):
-        ours, theirs = (answers_of(select(probes, TEXT, method, target), name=name) for method in ("motion", key))
-        gaps[name, key] = difference(ours, theirs)
-    gaps = {key: gap for key, gap in gaps.items() if gap}
+        ours, theirs = (answers_of(select(known, method=method), name=name) for method in ("motion", key))
+        if gap := difference(ours, theirs):
+            gaps[name, key] = gap
     return {key: Points(*gap) for key, gap in zip(gaps, intervals(list(gaps.values()), FINE), strict=True)}
 
 
@@ -104,20 +96,19 @@ def frame_table(probes: list[dict], numbers: pd.DataFrame, targets: tuple[str, .
     for target, key in product(targets, PROBED_METHODS):
         known = _rows(numbers, family=VIDEO, dataset=target, method=key)
         named = known[known["kind"] == "object"]
-        reasons = {what: why for p in select(probes, VIDEO, key, target) for what, why in p["not_run"].items()}
+        kept = select(probes, family=VIDEO, method=key, dataset=target)
+        reasons = {what: why for probe in kept for what, why in probe["not_run"].items()}
         row = {"Target": DATASETS[target].label, "Method": METHODS[key].label, "Head": METHODS[key].head}
         for count in counts:
-            result, label = _row(named, condition=SPREAD, frames=count), frames_label(count)
-            row[label] = reasons.get(label, NOT_RUN) if result is None else _share(result)
-        row["1 frame, change"] = _change(_row(named, condition=SPREAD, frames=1))
-        row[FILMED] = _share(_row(named, condition=FILMED))
-        row |= {f"{order}, change": _change(_row(named, condition=order)) for order in ORDERS if order != FILMED}
+            result, label = _rows(named, condition=SPREAD, frames=count), frames_label(count)
+            row[label] = _share(result) if len(result) else reasons.get(label, NOT_RUN)
+        row["1 frame, change"] = _change(_rows(named, condition=SPREAD, frames=1))
+        row[FILMED] = _share(_rows(named, condition=FILMED))
+        row |= {f"{order}, change": _change(_rows(named, condition=order)) for order in ORDERS if order != FILMED}
         moved = known[known["condition"].isin((REVERSED, SHUFFLED))]
-        row["order alone: other first answer, %"] = (
-            Percent(moved["other_first_answer"].max()) if len(moved) else NOT_RUN
-        )
-        logit = f"{moved['largest_change_of_a_logit'].max():.1e}" if len(moved) else NOT_RUN
-        row["order alone: largest change of a logit"] = logit
+        first, logit = moved["other_first_answer"].max(), moved["largest_change_of_a_logit"].max()
+        row["order alone: other first answer, %"] = Percent(first) if len(moved) else NOT_RUN
+        row["order alone: largest change of a logit"] = f"{logit:.1e}" if len(moved) else NOT_RUN
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -133,9 +124,9 @@ def pair_table(numbers: pd.DataFrame) -> pd.DataFrame:
     for key, label in ({key: METHODS[key].label for key in PROBED_METHODS} | TAUGHT).items():
         row: dict[str, object] = {"Method": label}
         for kind in [REVERSED_PAIRS] if key in TAUGHT else PAIR_LABEL:
-            result = _row(asked, method=key, condition=kind)
-            row[PAIR_LABEL[kind]] = _interval(result)
-            row[f"{PAIR_LABEL[kind]}, whole pairs"] = NOT_RUN if result is None else Percent(result["pairs_right"])
-        row["Steps of teaching"] = round(result["steps"]) if key in TAUGHT and result is not None else ""
-        rows.append(row | {"Seeds": 0 if result is None else int(result["seeds"])})
+            result = _rows(asked, method=key, condition=kind)
+            row[PAIR_LABEL[kind]] = _share(result, "percent", "low", "high")
+            row[f"{PAIR_LABEL[kind]}, whole pairs"] = Percent(result["pairs_right"].iloc[0]) if len(result) else NOT_RUN
+        row["Steps of teaching"] = round(result["steps"].iloc[0]) if key in TAUGHT and len(result) else ""
+        rows.append(row | {"Seeds": int(result["seeds"].sum())})
     return pd.DataFrame(rows, dtype=object).fillna("")

@@ -1,21 +1,23 @@
 """The paper's claims against our records: paired differences with intervals, and verdicts.
 
-Every comparison is paired over clips and resampled over whole classes, all seeds of a class together: what is asked
-is whether the gap would hold for other classes, and clips of one class are far from independent. Beside it stand the
-interval over groups of clips, which asks whether it would hold for other recordings of the same classes, and
-McNemar's exact test. That one takes every clip to be independent, but asks for the gap in every seed and is corrected
-by Holm for the number of comparisons, so that it may be the milder or the stricter. The verdict goes by the first,
-uncorrected.
+Every comparison is paired over clips and resampled over whole classes, all seeds of a class together: would the gap
+hold for other classes? Beside it stand the interval over groups of clips (for other recordings of the same classes?)
+and McNemar's exact test. That one takes every clip to be independent, but asks for the gap in every seed and is
+corrected by Holm for the number of comparisons, so that it may be the milder or the stricter. The verdict goes by the
+interval over classes, uncorrected.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from typing import NamedTuple
 
 import pandas as pd
 
 from motion_lib.data.catalogue import DATASETS
-from motion_lib.evaluation.answers import Answers, mcnemar_in_every_seed
+from motion_lib.evaluation.answers import mcnemar_in_every_seed
 from motion_lib.evaluation.intervals import FINE, Interval, holm
 from motion_lib.experiment.records import answers_of
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
@@ -40,17 +42,11 @@ DIRECTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(NamedTuple):
     """One method scored against one kind of descriptions."""
 
     method: str
     kind: str
-
-    def answers(self, records: Sequence[dict], dataset: str) -> Answers | None:
-        """Its answers after the last epoch; None without a record."""
-        chosen = select(records, dataset=dataset, method=self.method, descriptions=self.kind, epoch=None)
-        return answers_of(chosen) if chosen else None
 
 
 @dataclass(frozen=True)
@@ -77,23 +73,21 @@ class Comparison:
         return (reported[rows[0]][self.better.kind] - reported[rows[1]][self.worse.kind]) / 100
 
 
-def _both_kinds(claim: str, better: str, worse: str, no_better: bool = False) -> list[Comparison]:
-    return [Comparison(claim, Side(better, kind), Side(worse, kind), no_better) for kind in DESCRIPTION_KINDS]
+def _both_kinds(claim: str, better: str, *others: str, no_better: bool = False) -> list[Comparison]:
+    pairs = ((Side(better, kind), Side(worse, kind)) for worse in others for kind in DESCRIPTION_KINDS)
+    return [Comparison(claim, *pair, no_better) for pair in pairs]
+
+
+def _named_above_masked(claim: str, *methods: str) -> list[Comparison]:
+    return [Comparison(claim, Side(method, "object"), Side(method, "masked")) for method in methods]
 
 
 COMPARISONS: tuple[Comparison, ...] = (
     *_both_kinds("above_vanilla_clip", "motion", "clip"),
     *_both_kinds("above_class_name_control", "motion", "names"),
-    *(
-        c
-        for other in ("xclip", "text4vis", "vificlip")
-        for c in _both_kinds("above_class_name_training", "motion", other)
-    ),
-    *(
-        Comparison("noun_bias", Side(m, "object"), Side(m, "masked"))
-        for m in ("clip", "xclip", "text4vis", "vificlip", "motion")
-    ),
-    Comparison("noun_bias_of_control", Side("names", "object"), Side("names", "masked")),
+    *_both_kinds("above_class_name_training", "motion", "xclip", "text4vis", "vificlip"),
+    *_named_above_masked("noun_bias", "clip", "xclip", "text4vis", "vificlip", "motion"),
+    *_named_above_masked("noun_bias_of_control", "names"),
     *_both_kinds("temporal_transformer_no_better", "motion_temporal", "motion", no_better=True),
 )
 
@@ -115,7 +109,7 @@ class Finding:
     verdict: str
     gap: Interval | None = None
     over_groups: Interval | None = None
-    visible: float = float("nan")
+    visible: float = math.nan
     p_value: float | None = None
     seeds: int = 0
 
@@ -123,12 +117,8 @@ class Finding:
 def verdict(difference: Interval, no_better: bool = False) -> str:
     """Read an interval of (better - worse): does it agree with the claim, differ, or not tell?"""
     if no_better:
-        if difference.low > 0:
-            return DIFFERS
-        return AGREES if difference.high < MARGIN else CANNOT_TELL
-    if difference.low > 0:
-        return AGREES
-    return DIFFERS if difference.high < 0 else CANNOT_TELL
+        return DIFFERS if difference.low > 0 else AGREES if difference.high < MARGIN else CANNOT_TELL
+    return AGREES if difference.low > 0 else DIFFERS if difference.high < 0 else CANNOT_TELL
 
 
 def compare(records: Sequence[dict], dataset: str, comparison: Comparison) -> Finding:
@@ -142,7 +132,9 @@ def compare(records: Sequence[dict], dataset: str, comparison: Comparison) -> Fi
     """
     reported = comparison.reported(dataset)
     claimed = reported is None or reported > 0
-    ours, theirs = (side.answers(records, dataset) for side in (comparison.better, comparison.worse))
+    final = select(records, dataset=dataset, epoch=None)
+    sides = [select(final, method=s.method, descriptions=s.kind) for s in (comparison.better, comparison.worse)]
+    ours, theirs = (answers_of(side) if side else None for side in sides)
     if not (ours and theirs and set(ours.known_seeds) & set(theirs.known_seeds)):
         return Finding(comparison, dataset, NOT_RUN if claimed else NOT_CLAIMED)
     try:
@@ -171,35 +163,35 @@ def findings(records: Sequence[dict], datasets: Sequence[str], claims: Sequence[
 
 
 def claims_table(records: Sequence[dict], datasets: Sequence[str], claims: Sequence[str] | None = None) -> pd.DataFrame:
-    """Every comparison on every target; `claims` keeps those of some claims."""
+    """Every comparison on every target, or those of some claims."""
     return findings_table(findings(records, datasets, claims))
-
-
-def findings_table(found: Iterable[Finding]) -> pd.DataFrame:
-    """One row a finding, beside the gap that the paper reports."""
-    return pd.DataFrame([_row(finding) for finding in found])
-
-
-def _row(found: Finding) -> dict[str, object]:
-    comparison, reported = found.comparison, found.comparison.reported(found.dataset)
-    absent = "not at hand" if comparison.no_better else "not in the paper"
-    row = {
-        "Direction tested": DIRECTIONS[comparison.claim][0],
-        "Target": DATASETS[found.dataset].label,
-        "Comparison": str(comparison),
-        "Reported gap, points": absent if reported is None else Points(reported),
-    }
-    measured = dict.fromkeys(_MEASURED, NOT_RUN)
-    if found.gap and found.over_groups:
-        visible = "not known" if found.visible != found.visible else Percent(found.visible)
-        p = NO_TEST if found.p_value is None else PValue(found.p_value)
-        measured = dict(zip(_MEASURED, (Points(*found.gap), Points(*found.over_groups), p, visible), strict=True))
-    return row | measured | {"Seeds": found.seeds, "Verdict": found.verdict}
 
 
 _MEASURED = (
     "Gap, points [95 % over classes]", "Gap, points [95 % over groups]", "McNemar p, Holm", "Smallest visible gap",
 )  # fmt: skip
+
+
+def findings_table(found: Iterable[Finding]) -> pd.DataFrame:
+    """One row a finding, beside the gap that the paper reports."""
+    rows = []
+    for finding in found:
+        comparison, reported = finding.comparison, finding.comparison.reported(finding.dataset)
+        absent = "not at hand" if comparison.no_better else "not in the paper"
+        row = {
+            "Direction tested": DIRECTIONS[comparison.claim][0],
+            "Target": DATASETS[finding.dataset].label,
+            "Comparison": str(comparison),
+            "Reported gap, points": absent if reported is None else Points(reported),
+        }
+        measured = [NOT_RUN] * len(_MEASURED)
+        if finding.gap and finding.over_groups:
+            visible = "not known" if math.isnan(finding.visible) else Percent(finding.visible)
+            p = NO_TEST if finding.p_value is None else PValue(finding.p_value)
+            measured = [Points(*finding.gap), Points(*finding.over_groups), p, visible]
+        row |= dict(zip(_MEASURED, measured, strict=True))
+        rows.append(row | {"Seeds": finding.seeds, "Verdict": finding.verdict})
+    return pd.DataFrame(rows)
 
 
 def gap_table(found: Sequence[Finding]) -> pd.DataFrame:
@@ -247,20 +239,16 @@ class Curve:
         if self.gain.low <= 0:
             return NO_GAIN
         negligible = self.gain.estimate * NEGLIGIBLE_SHARE
-        if self.loss.high < negligible:
-            return AGREES
-        return DIFFERS if self.loss.low > negligible else CANNOT_TELL
+        return AGREES if self.loss.high < negligible else DIFFERS if self.loss.low > negligible else CANNOT_TELL
 
 
-def curves(records: Sequence[dict], datasets: Sequence[str], method: str = "motion") -> list[Curve]:
-    """Those of two epochs or more (Tables 6 and 7)."""
+def curves(records: Sequence[dict], datasets: Sequence[str]) -> list[Curve]:
+    """Those of our method with two epochs or more (Tables 6 and 7)."""
     found = []
-    for dataset in datasets:
-        for kind in DESCRIPTION_KINDS:
-            chosen = select(records, method=method, dataset=dataset, descriptions=kind)
-            epochs = sorted({record["epoch"] for record in chosen} - {None})
-            if len(epochs) < 2:
-                continue
+    for dataset, kind in product(datasets, DESCRIPTION_KINDS):
+        chosen = select(records, method="motion", dataset=dataset, descriptions=kind)
+        epochs = sorted({record["epoch"] for record in chosen} - {None})
+        if len(epochs) >= 2:
             answers = {epoch: answers_of(select(chosen, epoch=epoch)) for epoch in epochs}
             best, last = max(epochs, key=lambda epoch: answers[epoch].mean), answers[epochs[-1]]
             gain, loss = last.less(answers[epochs[0]]), answers[best].less(last)
@@ -268,23 +256,22 @@ def curves(records: Sequence[dict], datasets: Sequence[str], method: str = "moti
     return found
 
 
-def overfitting_table(records: Sequence[dict], datasets: Sequence[str], method: str = "motion") -> pd.DataFrame:
+def overfitting_table(records: Sequence[dict], datasets: Sequence[str]) -> pd.DataFrame:
     """Loss from the best epoch to the last beside the gain over epoch 0, all seeds (Tables 6 and 7)."""
-    return curves_table(curves(records, datasets, method))
+    return curves_table(curves(records, datasets))
 
 
 def curves_table(found: Iterable[Curve]) -> pd.DataFrame:
     """One row a curve."""
-    return pd.DataFrame(
-        [
-            {
-                "Target": DATASETS[curve.dataset].label,
-                "Descriptions": KIND_LABEL[curve.kind],
-                "Gain over epoch 0, points": Points(*curve.gain),
-                "Best epoch": curve.best,
-                "Loss from best to last, points": Points(*curve.loss),
-                "Verdict": curve.verdict,
-            }
-            for curve in found
-        ]
-    )
+    rows = [
+        {
+            "Target": DATASETS[curve.dataset].label,
+            "Descriptions": KIND_LABEL[curve.kind],
+            "Gain over epoch 0, points": Points(*curve.gain),
+            "Best epoch": curve.best,
+            "Loss from best to last, points": Points(*curve.loss),
+            "Verdict": curve.verdict,
+        }
+        for curve in found
+    ]
+    return pd.DataFrame(rows)

@@ -14,7 +14,7 @@ from motion_lib.data.catalogue import DATASETS
 from motion_lib.experiment.inputs import missing_inputs, stop_without
 from motion_lib.experiment.records import read_records, records_dir
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
-from motion_lib.people.ratings import NOT_COLLECTED, StudyResult, ratings_dir, read_study
+from motion_lib.people.ratings import NOT_COLLECTED, StudyResult
 from motion_lib.report.breakdowns import protocol_table, write_numbers
 from motion_lib.report.claims import AGREES, Curve, Finding, curves, curves_table, findings, findings_table
 from motion_lib.report.items import PaperNumber, item_verdicts, numbers_table, paper_numbers, people_asked
@@ -48,8 +48,8 @@ def collect_records(cfg: RunConfig) -> list[dict]:
 
 def human_cells(cfg: RunConfig, target: str) -> dict[str, StudyResult | str]:
     """{kind: what people got right of a target in the retrieval study, or "not collected"}."""
-    studies = {kind: read_study(ratings_dir(cfg, f"retrieval-{target}-{kind}")) for kind in DESCRIPTION_KINDS}
-    return {kind: study or NOT_COLLECTED for kind, study in studies.items()}
+    studies = people_asked(cfg).studies
+    return {kind: studies.get((target, kind), NOT_COLLECTED) for kind in DESCRIPTION_KINDS}
 
 
 class Report:
@@ -75,20 +75,20 @@ class Report:
 
     def write_tables(self) -> dict[str, pd.DataFrame]:
         """Write Tables 2 to 7, what stands beside them and the long file of all numbers; the tables by name."""
-        tables: dict[str, pd.DataFrame] = {}
-        for offset, target in enumerate(self.cfg.targets):
-            human = human_cells(self.cfg, target)
-            tables[f"table{2 + offset}"] = retrieval_table(self.records, target, TABLE_METHODS, human)
-            tables[f"table{4 + offset}"] = temporal_table(self.records, target)
-            tables[f"table{6 + offset}"] = epoch_table(self.records, "motion", target)
-        tables["items"] = item_verdicts(self.findings, self.curves, self.numbers, self.cfg, self.people)
+        records, cfg = self.records, self.cfg
+        tables = {}
+        for offset, target in enumerate(cfg.targets):
+            tables[f"table{2 + offset}"] = retrieval_table(records, target, TABLE_METHODS, human_cells(cfg, target))
+            tables[f"table{4 + offset}"] = temporal_table(records, target)
+            tables[f"table{6 + offset}"] = epoch_table(records, "motion", target)
+        tables["items"] = item_verdicts(self.findings, self.curves, self.numbers, cfg, self.people)
         tables["claims"] = findings_table(self.findings)
         tables["overfitting"] = curves_table(self.curves)
-        tables["protocols"] = protocol_table(self.records, self.cfg.targets, TABLE_METHODS)
+        tables["protocols"] = protocol_table(records, cfg.targets, TABLE_METHODS)
         tables["reported"] = numbers_table(self.numbers)
         for name, table in tables.items():
-            write_table(table, self.cfg, name)
-        write_numbers(self.records, self.cfg)
+            write_table(table, cfg, name)
+        write_numbers(records, cfg)
         return tables
 
     # --- one sentence that reads a result, true whatever the numbers are ---
@@ -96,12 +96,8 @@ class Report:
     def read_retrieval(self, target: str) -> str:
         """Who has the highest mean, and what masking costs."""
         final, label = select(self.records, dataset=target, epoch=None), DATASETS[target].label
-        frame = pd.DataFrame(
-            {
-                kind: {k: mean_acc(select(final, method=k, descriptions=kind)) for k in TABLE_METHODS}
-                for kind in KIND_LABEL
-            }
-        ).dropna()
+        means = {k: [mean_acc(final, method=m, descriptions=k) for m in TABLE_METHODS] for k in KIND_LABEL}
+        frame = pd.DataFrame(means, index=TABLE_METHODS).dropna()
         if frame.empty:
             return f"{label}: {NOT_RUN}."
         first = (

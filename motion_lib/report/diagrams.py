@@ -1,7 +1,4 @@
-"""Pictures that are not plots: the method's diagram (Figure 3), contact sheets, captions (Figures 1 and 2).
-
-Laid out by hand, in inches, so that text and boxes have known sizes.
-"""
+"""Pictures that are not plots, laid out by hand in inches: the method's diagram, frames and captions."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,6 +17,7 @@ _TEXT_SIZE, _LINE = 7.4, 7.4 * 1.25 / 72  # points, and the inches from one line
 _MARGIN = 0.05
 _SPACE = 0.4 * _TEXT_SIZE  # points between two words, with the blank margins of their letters
 _HINTING = 1.06  # letters fitted to the pixels of a PNG are up to so much wider than their outlines
+_FROM_CORNER = {"ha": "left", "va": "top"}
 
 
 def _canvas(height: float) -> tuple[Figure, Axes]:
@@ -65,11 +63,8 @@ def _box(ax: Axes, x: float, y: float, width: float, text: str, colour: str) -> 
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], style: str = "-") -> None:
-    ax.add_patch(
-        FancyArrowPatch(
-            start, end, arrowstyle="-|>", mutation_scale=8, lw=0.9, color="0.25", linestyle=style, shrinkA=0, shrinkB=0
-        )
-    )
+    look = {"arrowstyle": "-|>", "mutation_scale": 8, "lw": 0.9, "color": "0.25", "linestyle": style}
+    ax.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **look))
 
 
 def method_diagram() -> Figure:
@@ -110,21 +105,22 @@ def _strip(clip: np.ndarray) -> np.ndarray:
 def contact_sheet(clips: Sequence[np.ndarray], captions: Sequence[str]) -> Figure:
     """One row of frames a clip, its caption above.
 
-    Args: clips: (T, H, W, 3) uint8 each.
+    Args:
+        clips: (T, H, W, 3) uint8 each.
+        captions: one a clip.
     """
     width = FULL_INCHES - 2 * _MARGIN
     with paper_style():
         lines, strips = [wrap(caption, width) for caption in captions], [_strip(clip) for clip in clips]
         heights = [width * strip.shape[0] / strip.shape[1] for strip in strips]
-        y = sum(heights) + sum(_LINE * len(part) + 0.16 for part in lines)
-        figure, ax = _canvas(y)
-        total = y
+        y = total = sum(heights) + sum(_LINE * len(part) + 0.16 for part in lines)
+        figure, ax = _canvas(total)
         for part, strip, height in zip(lines, strips, heights, strict=True):
-            _write(ax, _MARGIN, y - 0.06, "\n".join(part), ha="left", va="top")
+            _write(ax, _MARGIN, y - 0.06, "\n".join(part), **_FROM_CORNER)
             y -= _LINE * len(part) + 0.09
             place = (_MARGIN / FULL_INCHES, (y - height) / total, width / FULL_INCHES, height / total)
             picture = figure.add_axes(place)
-            picture.imshow(strip, interpolation="nearest", aspect="auto")
+            picture.imshow(strip, interpolation="none", aspect="auto")  # PDF and SVG keep the frames' own pixels
             picture.axis("off")
             y -= height + 0.07
         return figure
@@ -133,7 +129,10 @@ def contact_sheet(clips: Sequence[np.ndarray], captions: Sequence[str]) -> Figur
 def caption_table(headers: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[float]) -> Figure:
     """Texts side by side, wrapped: an ordinary caption beside a motion description (Figure 1).
 
-    Args: widths: shares of the page.
+    Args:
+        headers: of the columns.
+        rows: a text for each column.
+        widths: shares of the page.
     """
     with paper_style():
         inches = FULL_INCHES * np.array(widths) / sum(widths)
@@ -143,11 +142,11 @@ def caption_table(headers: Sequence[str], rows: Sequence[Sequence[str]], widths:
         y = sum(heights) + _LINE + 0.12
         figure, ax = _canvas(y)
         for left, header in zip(lefts, headers, strict=True):
-            _write(ax, left, y - 0.05, header, ha="left", va="top", weight="bold")
+            _write(ax, left, y - 0.05, header, weight="bold", **_FROM_CORNER)
         y -= _LINE + 0.1
         for row, height in zip(wrapped, heights, strict=True):
             ax.axhline(y, 0.005, 0.995, color="0.8", lw=0.6)
             for left, cell in zip(lefts, row, strict=True):
-                _write(ax, left, y - 0.06, "\n".join(cell), ha="left", va="top")
+                _write(ax, left, y - 0.06, "\n".join(cell), **_FROM_CORNER)
             y -= height
         return figure

@@ -1,6 +1,7 @@
-"""The figures of 02 to 05 and what they plot, made from results or records."""
+"""The figures of the notebooks 02 to 05 with the numbers that they plot, from results or records."""
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,6 @@ from motion_lib.paper import REPORTED_RETRIEVAL
 from motion_lib.report.plots import bar_figure, epoch_figure, retrieval_figure
 from motion_lib.report.tables import KIND_LABEL, Percent, candidates, mean_acc, select
 
-HELD_OUT_SOURCE = "held-out source"
-
 
 def first_results(
     results: Mapping[str, Mapping[tuple[str, str], RetrievalResult]], resamples: int = 10_000
@@ -24,35 +23,30 @@ def first_results(
     """Top-1 percent with its interval: one row a method, one column a target and description kind."""
     rows = []
     for key, cells in results.items():
-        row = {"Method": METHODS[key].label}
-        for (target, kind), result in cells.items():
-            row[f"{DATASETS[target].label}, {KIND_LABEL[kind]}"] = Percent(*result.interval(resamples))
-        rows.append(row)
-    chance = {f"{DATASETS[t].label}, {KIND_LABEL[k]}": Percent(1 / r.scores.shape[1]) for (t, k), r in cells.items()}
-    return pd.DataFrame([*rows, {"Method": "chance", **chance}])
+        found = {at: Percent(*result.interval(resamples)) for at, result in cells.items()}
+        rows.append({"Method": METHODS[key].label} | _by_condition(found))
+    chance = _by_condition({at: Percent(1 / result.scores.shape[1]) for at, result in cells.items()})
+    return pd.DataFrame([*rows, {"Method": "chance"} | chance])
+
+
+def _by_condition(cells: Mapping[tuple[str, str], Percent]) -> dict[str, Percent]:
+    return {f"{DATASETS[target].label}, {KIND_LABEL[kind]}": cell for (target, kind), cell in cells.items()}
 
 
 def main_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:
     """The drop from named to masked of every method, measured and reported, and its numbers."""
-    measured, reported, rows = {}, {}, []
+    panels, rows = {"measured": {}, "reported": {}}, []
     for target in cfg.targets:
-        final = select(records, dataset=target, epoch=None)
-        pairs = {
-            k: tuple(mean_acc(select(final, method=k, descriptions=kind)) for kind in DESCRIPTION_KINDS)
-            for k in TABLE_METHODS
-        }
-        measured[DATASETS[target].label] = {k: pair for k, pair in pairs.items() if not np.isnan(pair).any()}
-        paper = REPORTED_RETRIEVAL[DATASETS[target].paper]
-        label = DATASETS[DATASETS[target].paper].label
-        with_row = [k for k in TABLE_METHODS if METHODS[k].paper_row]
-        reported[label] = {k: tuple(paper[METHODS[k].paper_row][kind] for kind in DESCRIPTION_KINDS) for k in with_row}
-        for what, title, panel in (
-            ("measured", DATASETS[target].label, measured),
-            ("reported", label, reported),
-        ):
-            rows += [(what, title, key, *pair) for key, pair in panel[title].items()]
+        paper, final = DATASETS[target].paper, select(records, dataset=target, epoch=None)
+        means = {k: [mean_acc(final, method=k, descriptions=kind) for kind in DESCRIPTION_KINDS] for k in TABLE_METHODS}
+        printed = {k: REPORTED_RETRIEVAL[paper].get(METHODS[k].paper_row, {}) for k in TABLE_METHODS}
+        known = {k: pair for k, pair in means.items() if not np.isnan(pair).any()}
+        reported = {k: [row[kind] for kind in DESCRIPTION_KINDS] for k, row in printed.items() if row}
+        for source, name, panel in (("measured", target, known), ("reported", paper, reported)):
+            panels[source][DATASETS[name].label] = panel
+            rows += [(source, DATASETS[name].label, key, *pair) for key, pair in panel.items()]
     numbers = pd.DataFrame(rows, columns=["source", "data_set", "method", "named_percent", "masked_percent"])
-    return retrieval_figure(measured, reported, _chance(records, cfg)), numbers
+    return retrieval_figure(**panels, chance=_chance(records, cfg)), numbers
 
 
 def _chance(records: list[dict], cfg: RunConfig) -> dict[str, float]:
@@ -64,15 +58,13 @@ def _chance(records: list[dict], cfg: RunConfig) -> dict[str, float]:
 def temporal_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:
     """Mean pooling against the temporal transformer, mean over seeds with its interval or range."""
     rows = []
-    for target in cfg.targets:
-        for key in TEMPORAL_METHODS:
-            for kind in DESCRIPTION_KINDS:
-                cell = select(records, dataset=target, epoch=None, method=key, descriptions=kind)
-                values = [100 * record["metrics"]["acc1"] for record in cell]
-                low, high = min(values), max(values)
-                if len(cell) == 1:
-                    low, high = (100 * cell[0]["metrics"][bound] for bound in ("acc1_low", "acc1_high"))
-                rows.append((key, DATASETS[target].label, KIND_LABEL[kind], np.mean(values), low, high, len(cell)))
+    for target, key, kind in product(cfg.targets, TEMPORAL_METHODS, DESCRIPTION_KINDS):
+        cell = select(records, dataset=target, epoch=None, method=key, descriptions=kind)
+        values = [100 * record["metrics"]["acc1"] for record in cell]
+        low, high = min(values), max(values)
+        if len(cell) == 1:
+            low, high = (100 * cell[0]["metrics"][bound] for bound in ("acc1_low", "acc1_high"))
+        rows.append((key, DATASETS[target].label, KIND_LABEL[kind], np.mean(values), low, high, len(cell)))
     numbers = pd.DataFrame(rows, columns=["method", "target", "kind", "percent", "low", "high", "seeds"])
     seeds = int(numbers["seeds"].max())
     bars = f"lowest and highest of {seeds} seeds" if seeds > 1 else "95 % interval over groups of clips, one seed"
@@ -84,7 +76,7 @@ def epochs_figure(records: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataF
     parts = []
     for target in cfg.targets:
         lines = {KIND_LABEL[kind]: {"dataset": target, "descriptions": kind} for kind in DESCRIPTION_KINDS}
-        lines[HELD_OUT_SOURCE] = {"dataset": cfg.source, "descriptions": "object"}
+        lines["held-out source"] = {"dataset": cfg.source, "descriptions": "object"}
         for line, wanted in lines.items():
             cells = [r for r in select(records, method="motion", **wanted) if r["epoch"] is not None]
             for epoch in sorted({record["epoch"] for record in cells}):

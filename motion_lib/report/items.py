@@ -1,13 +1,13 @@
 """The paper item by item, reported beside measured: agrees, differs, cannot tell or not run, and why.
 
 Two questions are kept apart. Does a direction that the paper claims hold in what was run here? And was the paper's
-own number measured? The second has an answer in the profile `paper` alone: the miniature's percentages are of
-another world and are never held against the paper's.
+own number measured? The second has an answer in the profile `paper` alone: the miniature is another world.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import pandas as pd
 
@@ -42,11 +42,8 @@ class People:
 def people_asked(cfg: RunConfig) -> People:
     """What people answered here: ratings of the descriptions that Table 1 is of, and the retrieval studies."""
     rated = len(read_likert(ratings_dir(cfg, f"likert-{judged_target(cfg)}")))
-    asked = {
-        (target, kind): read_study(ratings_dir(cfg, f"retrieval-{target}-{kind}"))
-        for target in cfg.targets
-        for kind in DESCRIPTION_KINDS
-    }
+    cells = product(cfg.targets, DESCRIPTION_KINDS)
+    asked = {(target, kind): read_study(ratings_dir(cfg, f"retrieval-{target}-{kind}")) for target, kind in cells}
     return People(rated, {at: result for at, result in asked.items() if result})
 
 
@@ -87,19 +84,20 @@ class PaperNumber:
         """People's with Wilson's interval, as if one person had judged five videos a class."""
         if not self.people:
             return Reported(self.percent)
-        _, low, high = wilson_interval(round(self.percent * self._asked / 100), self._asked)
+        asked = _answers_of_people(self.dataset)
+        _, low, high = wilson_interval(round(self.percent * asked / 100), asked)
         return Reported(self.percent, 100 * low, 100 * high)
-
-    @property
-    def _asked(self) -> int:
-        return HUMAN_STUDY.videos_per_class * DATASETS[self.dataset].classes
 
     def share_of(self) -> str:
         """Of how many whole clips it can be a share (GRIM): of split 1's test clips, of the full set's, of those shown
         to people. Of a set above 10,000 every percentage of two decimals is a share."""
-        sizes = dict(zip(("split 1", "full set"), DATASETS[self.dataset].sizes, strict=True))
-        sizes = {f"{self._asked} answers": self._asked} if self.people else sizes
+        sizes, asked = DATASETS[self.dataset].sizes, _answers_of_people(self.dataset)
+        sizes = {f"{asked} answers": asked} if self.people else dict(zip(("split 1", "full set"), sizes, strict=True))
         return "; ".join(f"{name}: {_fits(self.percent, n)}" for name, n in sizes.items())
+
+
+def _answers_of_people(dataset: str) -> int:
+    return HUMAN_STUDY.videos_per_class * DATASETS[dataset].classes
 
 
 def _fits(percent: float, n: int) -> str:
@@ -131,7 +129,7 @@ def _by_people(study: StudyResult | None, dataset: str) -> tuple[str, Interval |
     """Answers to fewer videos than the paper's five a class tell nothing."""
     if study is None:
         return _PEOPLE, None
-    asked = HUMAN_STUDY.videos_per_class * DATASETS[dataset].classes
+    asked = _answers_of_people(dataset)
     if study.answers < asked:
         return f"{study.answers} answers, too few: the paper has {asked}", None
     return f"{study.answers} answers of {study.raters} raters", study.accuracy
@@ -153,21 +151,18 @@ def reported_table(records: Sequence[dict], cfg: RunConfig) -> pd.DataFrame:
 
 def numbers_table(numbers: Sequence[PaperNumber]) -> pd.DataFrame:
     """One row a number."""
-    return pd.DataFrame(
-        [
-            {
-                "Data set": DATASETS[number.dataset].label,
-                "Method": number.method,
-                "Descriptions": KIND_LABEL[number.kind],
-                "Reported, %": number.reported,
-                "Measured on the same data, %": Percent(*number.measured) if number.measured else NOT_RUN,
-                "Verdict": number.verdict,
-                "Reason": number.reason,
-                "A whole number of clips": number.share_of(),
-            }
-            for number in numbers
-        ]
-    )
+    columns = (
+        "Data set", "Method", "Descriptions", "Reported, %", "Measured on the same data, %", "Verdict", "Reason",
+        "A whole number of clips",
+    )  # fmt: skip
+    rows = [
+        (
+            DATASETS[n.dataset].label, n.method, KIND_LABEL[n.kind], n.reported,
+            Percent(*n.measured) if n.measured else NOT_RUN, n.verdict, n.reason, n.share_of(),
+        )
+        for n in numbers
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
 
 
 # ------------------------------------------------------------------ items
@@ -189,19 +184,18 @@ def item_verdicts(
             (f"Table {6 + offset}", "overfitting is negligible beside the gain", *counted(epochs, label)),
         ]
     own_texts = "counted by the same rule, but of this project's sentences" if cfg.profile == "miniature" else "counted"
+    pictures = {
+        "Figure 1": "a caption beside a motion description",
+        "Figure 2": "prompt, description, masked description",
+        "Figure 3": "the method",
+    }
+    no_number = ("made here", NO_VERDICT, "an illustration: there is no number to compare")
     rows = [
         ("Table 1", "ratings of the descriptions", *_rated(people)),
         *sorted(rows),
         ("Tables 2 and 3, numbers", "20 percentages", *_of_models([n for n in numbers if not n.people])),
         ("Tables 2 and 3, people", "98 and 98 %, 97.5 and 96 %", *studied([n for n in numbers if n.people], people)),
-        *(
-            (name, what, "made here", NO_VERDICT, "an illustration: there is no number to compare")
-            for name, what in (
-                ("Figure 1", "a caption beside a motion description"),
-                ("Figure 2", "prompt, description, masked description"),
-                ("Figure 3", "the method"),
-            )
-        ),
+        *((name, what, *no_number) for name, what in pictures.items()),
         ("Appendix D.2", "words and verbs per description", "see statistics", NO_VERDICT, own_texts),
     ]
     return pd.DataFrame(rows, columns=["Item of the paper", "What it says", "Found here", "Verdict", "Reason"])
@@ -244,13 +238,11 @@ def counted(verdicts: Sequence[str], where: str) -> _Row:
         return NOT_RUN, NOT_RUN, "nothing to compare yet"
     found = ", ".join(f"{v}: {counts[v]}" for v in (AGREES, DIFFERS, CANNOT_TELL, NO_GAIN, NOT_RUN) if counts[v])
     verdict = DIFFERS if counts[DIFFERS] else AGREES if counts[AGREES] == total else CANNOT_TELL
-    reason = f"{total} comparisons on {where}"
-    for count, what in (
+    remarks = (
         (counts[NOT_RUN], "{} of them not run"),
         (counts[CANNOT_TELL], "the intervals of {} leave it open"),
         (counts[NO_GAIN], "in {} the gain itself is not above zero"),
         (unclaimed, "left out: {} that the paper's own numbers contradict"),
-    ):
-        if count:
-            reason += f"; {what.format(count)}"
-    return found, verdict, reason
+    )
+    said = (remark.format(count) for count, remark in remarks if count)
+    return found, verdict, "; ".join((f"{total} comparisons on {where}", *said))

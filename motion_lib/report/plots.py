@@ -1,8 +1,6 @@
 """Figures in one style: colour-blind safe, readable in grey, column widths of the paper.
 
 Functions draw numbers they are given; they compute no metric and change no global state.
-`save_figure` writes PDF, SVG and PNG without dates, so that an unchanged figure leaves git clean,
-and the plotted numbers as CSV.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +14,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from scipy.optimize import isotonic_regression
 
 from motion_lib.config import RunConfig
@@ -24,37 +23,15 @@ from motion_lib.storage import atomic_path, write_text
 
 COLUMN_INCHES, FULL_INCHES = 3.03, 6.30  # 7.7 cm and 16 cm, the paper's column and text width
 _PALETTE = sns.color_palette("colorblind")
-# One colour and marker per method in every figure.
-METHOD_STYLE: dict[str, tuple[tuple, str]] = {
-    "clip": (_PALETTE[7], "s"),
-    "xclip": (_PALETTE[4], "v"),
-    "text4vis": (_PALETTE[1], "^"),
-    "vificlip": (_PALETTE[2], "D"),
-    "names": (_PALETTE[9], "P"),
-    "motion": (_PALETTE[0], "o"),
-    "motion_temporal": (_PALETTE[3], "X"),
-}
+METHOD_STYLE: dict[str, tuple[tuple, str]] = {key: (_PALETTE[m.colour], m.marker) for key, m in METHODS.items()}
 _RC = {
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "0.9",
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4.5,
-    "figure.constrained_layout.use": True,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "motion_lib",
+    "font.size": 8, "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "axes.grid.axis": "y", "grid.color": "0.9", "axes.axisbelow": True, "lines.linewidth": 1.4, "lines.markersize": 4.5,
+    "figure.constrained_layout.use": True, "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "motion_lib",
     "savefig.dpi": 300,
-}
+}  # fmt: skip
+CHANCE_LINE = {"color": "0.35", "lw": 1, "linestyle": ":"}
 
 
 @contextmanager
@@ -69,27 +46,65 @@ def paper_style() -> Iterator[None]:
 
 
 def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame | None = None) -> Path:
-    """Write `figures/<profile>/<name>.{pdf,svg,png}` and the plotted numbers; returns the PNG's path."""
+    """Write `figures/<profile>/<name>.{pdf,svg,png}` and the plotted numbers as CSV; returns the PNG's path.
+
+    Without dates, so that an unchanged figure leaves git clean. The PNG has 256 colours, a third of its size.
+    """
     with paper_style():
-        for suffix, metadata in (
-            ("pdf", {"CreationDate": None}),
-            ("svg", {"Date": None}),
-            ("png", {"Software": None}),
-        ):
+        for suffix, undated in (("pdf", {"CreationDate": None}), ("svg", {"Date": None}), ("png", {"Software": None})):
             with atomic_path(cfg.figures_dir / f"{name}.{suffix}") as temporary:
-                figure.savefig(temporary, format=suffix, metadata=metadata)
+                figure.savefig(temporary, format=suffix, metadata=undated)
+                if suffix == "png":
+                    with Image.open(temporary) as drawn:
+                        few = drawn.convert("RGB").quantize(256)
+                    few.save(temporary, "png", optimize=True, dpi=drawn.info["dpi"])
     if numbers is not None:
         write_text(cfg.figures_dir / f"{name}.csv", numbers.to_csv(index=False, lineterminator="\n"))
     return cfg.figures_dir / f"{name}.png"
 
 
-def slope_panel(
-    values: Mapping[str, tuple[float, float]], title: str, ax: Axes, top: float, hollow: bool = False
-) -> Axes:
-    """Top-1 percent from named to masked object, one line a method.
+def error_lengths(frame: pd.DataFrame) -> np.ndarray:
+    """(2, N) lengths of error bars below and above `percent`, from the columns low and high."""
+    return np.abs(frame[["low", "high"]].to_numpy().T - frame["percent"].to_numpy())
 
-    Args: values: method key -> (named, masked) percent.   top: of the axis.   hollow: markers of reported numbers.
+
+def _legend_above(figure: Figure, ax: Axes) -> None:
+    """One legend for all panels, outside of them, where it hides nothing."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5), frameon=False)
+
+
+def _whole_epochs(ax: Axes) -> None:
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+
+
+# ------------------------------------------------------------------ named to masked
+_Panels = Mapping[str, Mapping[str, tuple[float, float]]]  # title -> method key -> (named, masked) percent
+
+
+def retrieval_figure(measured: _Panels, reported: _Panels, chance: Mapping[str, float] | None = None) -> Figure:
+    """The main figure: measured panels above, the paper's reported ones below, never in one panel.
+
+    Args:
+        measured: title -> method key -> (named, masked) percent; a panel without methods says "not run".
+        reported: the same, with hollow markers.
+        chance: title -> percent that guessing gives, a dotted line.
     """
+    with paper_style():
+        figure, axes = plt.subplots(2, len(measured), figsize=(FULL_INCHES, 4.9), squeeze=False)
+        for row, (what, panels) in enumerate((("measured here", measured), ("reported by the paper", reported))):
+            highest = max((max(pair) for panel in panels.values() for pair in panel.values()), default=100.0)
+            for ax, (title, values) in zip(axes[row], panels.items(), strict=True):
+                _slopes(ax, values, top=1.12 * max(highest, 1.0), hollow=bool(row))
+                ax.set_title(f"{title}, {what}")
+                if chance and title in chance:
+                    ax.plot([-0.15, 1], [chance[title]] * 2, **CHANCE_LINE)
+                    ax.annotate("chance", (-0.13, chance[title]), xytext=(0, 2), textcoords="offset points", fontsize=7)
+        return figure
+
+
+def _slopes(ax: Axes, values: Mapping[str, tuple[float, float]], top: float, hollow: bool) -> None:
+    """One line a method; `top` of the axis."""
     ends = spread([masked for _, masked in values.values()], top / 15, 0.03 * top, 0.97 * top)
     for (key, (named, masked)), y in zip(values.items(), ends, strict=True):
         colour, marker = METHOD_STYLE[key]
@@ -98,9 +113,8 @@ def slope_panel(
         ax.annotate(METHODS[key].label, (1.07, y), va="center", fontsize=7.2, color=_ink(colour))
     if not values:
         ax.text(0.5, top / 2, "not run", ha="center", va="center")
-    ax.set(title=title, xticks=[0, 1], xticklabels=["object\nnamed", "object\nmasked"])
+    ax.set(xticks=[0, 1], xticklabels=["object\nnamed", "object\nmasked"])
     ax.set(xlim=(-0.15, 2.0), ylim=(0, top), ylabel="Top-1 accuracy (%)")
-    return ax
 
 
 def _ink(colour: tuple) -> tuple:
@@ -119,55 +133,21 @@ def spread(values: Sequence[float], gap: float, low: float, high: float) -> list
     return result.tolist()
 
 
-def retrieval_figure(
-    measured: Mapping[str, Mapping[str, tuple[float, float]]],
-    reported: Mapping[str, Mapping[str, tuple[float, float]]],
-    chance: Mapping[str, float] | None = None,
-) -> Figure:
-    """The main figure: measured panels above, the paper's reported ones below, never in one panel.
-
-    Args: target title -> method key -> (named, masked) percent; a panel without methods says "not run".
-        chance: target title -> percent that guessing gives, a dotted line.
-    """
-    with paper_style():
-        figure, axes = plt.subplots(2, len(measured), figsize=(FULL_INCHES, 4.9), squeeze=False)
-        for row, (what, panels) in enumerate((("measured here", measured), ("reported by the paper", reported))):
-            highest = max((max(pair) for panel in panels.values() for pair in panel.values()), default=100.0)
-            for ax, (title, values) in zip(axes[row], panels.items(), strict=True):
-                slope_panel(values, f"{title}, {what}", ax, 1.12 * max(highest, 1.0), hollow=bool(row))
-                if chance and title in chance:
-                    ax.plot([-0.15, 1], [chance[title]] * 2, ":", color="0.35", lw=1)
-                    ax.annotate("chance", (-0.13, chance[title]), xytext=(0, 2), textcoords="offset points", fontsize=7)
-        return figure
-
-
+# ------------------------------------------------------------------ epochs
 def history_figure(histories: Mapping[str, Sequence[dict]]) -> Figure:
     """Training loss and training accuracy per epoch, one line a method."""
+    panels = (("train_loss", 1, "Training loss (nats)"), ("train_acc1", 100, "Training top-1 (%)"))
     with paper_style():
         figure, axes = plt.subplots(1, 2, figsize=(FULL_INCHES, 2.5))
-        for key, rows in histories.items():
-            colour, marker = METHOD_STYLE[key]
-            epochs = [row["epoch"] for row in rows]
-            axes[0].plot(
-                epochs,
-                [row["train_loss"] for row in rows],
-                color=colour,
-                marker=marker,
-                label=METHODS[key].label,
-            )
-            axes[1].plot(epochs, [100 * row["train_acc1"] for row in rows], color=colour, marker=marker)
-        axes[0].set(xlabel="Epoch", ylabel="Training loss (nats)")
-        axes[1].set(xlabel="Epoch", ylabel="Training top-1 (%)")
-        for ax in axes:
-            ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        for ax, (name, factor, label) in zip(axes, panels, strict=True):
+            for key, rows in histories.items():
+                colour, marker = METHOD_STYLE[key]
+                values = [factor * row[name] for row in rows]
+                ax.plot([row["epoch"] for row in rows], values, color=colour, marker=marker, label=METHODS[key].label)
+            ax.set(xlabel="Epoch", ylabel=label)
+            _whole_epochs(ax)
         _legend_above(figure, axes[0])
         return figure
-
-
-def _legend_above(figure: Figure, ax: Axes, columns: int = 5) -> None:
-    """One legend for all panels, outside of them, where it hides nothing."""
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), columns), frameon=False)
 
 
 def epoch_figure(curves: Mapping[str, pd.DataFrame], chance: Mapping[str, float] | None = None) -> Figure:
@@ -180,19 +160,16 @@ def epoch_figure(curves: Mapping[str, pd.DataFrame], chance: Mapping[str, float]
     with paper_style():
         figure, axes = plt.subplots(1, len(curves), figsize=(FULL_INCHES, 2.7), sharey=True, squeeze=False)
         for ax, (title, frame) in zip(axes[0], curves.items(), strict=True):
-            for index, (line, part) in enumerate(frame.groupby("line", sort=False)):
-                colour, marker, style = (
-                    _PALETTE[(0, 1, 2, 7)[index]],
-                    "os^D"[index],
-                    ("-", "--", "-.", ":")[index],
-                )
+            styles = zip((0, 1, 2, 7), "os^D", ("-", "--", "-.", ":"), strict=True)
+            for (line, part), (place, marker, style) in zip(frame.groupby("line", sort=False), styles, strict=False):
+                colour = _PALETTE[place]
                 ax.plot(part["epoch"], part["mean"], color=colour, marker=marker, linestyle=style, label=line)
                 if part["low"].notna().all():
                     ax.fill_between(part["epoch"], part["low"].clip(0), part["high"], color=colour, alpha=0.18, lw=0)
             if chance and title in chance:
-                ax.axhline(chance[title], color="0.35", lw=1, linestyle=":", label="chance")
+                ax.axhline(chance[title], **CHANCE_LINE, label="chance")
             ax.set(title=title, xlabel="Epoch (0: before fine-tuning)")
-            ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+            _whole_epochs(ax)
         axes[0, 0].set_ylim(0, 1.04 * axes[0, 0].get_ylim()[1])
         axes[0, 0].set_ylabel("Top-1 accuracy (%)")
         if any(frame["low"].notna().any() for frame in curves.values()):
@@ -201,26 +178,29 @@ def epoch_figure(curves: Mapping[str, pd.DataFrame], chance: Mapping[str, float]
         return figure
 
 
+# ------------------------------------------------------------------ bars
 def bar_figure(frame: pd.DataFrame, methods: Sequence[str], error_bars: str) -> Figure:
     """Top-1 percent with error bars, one panel a target, bars grouped by description kind.
 
-    Args: frame: columns method, target, kind, percent, low, high.   error_bars: what they show, printed below.
+    Args:
+        frame: columns method, target, kind, percent, low, high.
+        methods: keys of at most three.
+        error_bars: what they show, printed below.
     """
     with paper_style():
-        targets = list(dict.fromkeys(frame["target"]))
+        targets, kinds = frame["target"].unique(), frame["kind"].unique()
+        places, width = np.arange(len(kinds)), 0.8 / len(methods)
         figure, axes = plt.subplots(1, len(targets), figsize=(FULL_INCHES, 2.8), sharey=True, squeeze=False)
         for ax, target in zip(axes[0], targets, strict=True):
-            part, kinds = frame[frame["target"] == target], list(dict.fromkeys(frame["kind"]))
-            width = 0.8 / len(methods)
+            part = frame[frame["target"] == target]
             for index, key in enumerate(methods):
                 rows = part[part["method"] == key].set_index("kind").loc[kinds]
-                x = np.arange(len(kinds)) + (index - (len(methods) - 1) / 2) * width
-                errors = np.abs(rows[["low", "high"]].to_numpy().T - rows["percent"].to_numpy())
                 ax.bar(
-                    x, rows["percent"], 0.92 * width, yerr=errors, label=METHODS[key].label, color=METHOD_STYLE[key][0],
-                    hatch=("", "///", "...")[index], edgecolor="white", error_kw={"lw": 0.9, "capsize": 2},
+                    places + (index - (len(methods) - 1) / 2) * width, rows["percent"], 0.92 * width,
+                    yerr=error_lengths(rows), error_kw={"lw": 0.9, "capsize": 2}, label=METHODS[key].label,
+                    color=METHOD_STYLE[key][0], hatch=("", "///", "...")[index], edgecolor="white",
                 )  # fmt: skip
-            ax.set(title=target, xticks=np.arange(len(kinds)), xticklabels=kinds)
+            ax.set(title=target, xticks=places, xticklabels=kinds)
         axes[0, 0].set_ylabel("Top-1 accuracy (%)")
         figure.supxlabel(f"Error bars: {error_bars}", fontsize=7.5)
         _legend_above(figure, axes[0, 0])

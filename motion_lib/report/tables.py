@@ -1,6 +1,6 @@
 """Tables from records: reported and measured beside each other, never in one column.
 
-Cells are numbers until a table is written or shown: `str` of a cell is its printed form.
+Cells are numbers until a table is written or shown; `str` of a cell is its printed form.
 """
 
 import math
@@ -17,7 +17,7 @@ from IPython.display import Markdown
 from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
 from motion_lib.evaluation.intervals import mean_and_sd
-from motion_lib.methods import DESCRIPTION_KINDS, METHODS, Method
+from motion_lib.methods import METHODS
 from motion_lib.paper import REPORTED_RETRIEVAL, decimals
 from motion_lib.people.ratings import NOT_COLLECTED
 from motion_lib.storage import write_text
@@ -133,9 +133,10 @@ def measured_cell(records: Sequence[dict]) -> Percent | Spread | str:
     return Spread(*mean_and_sd([record["metrics"]["acc1"] for record in records]))
 
 
-def mean_acc(records: Sequence[dict]) -> float:
-    """Mean top-1 percent over the records' seeds; nan without records."""
-    return float(np.mean([100 * r["metrics"]["acc1"] for r in records])) if records else math.nan
+def mean_acc(records: Sequence[dict], **wanted: object) -> float:
+    """Mean top-1 percent over the seeds of the records with these fields; nan without records."""
+    values = [100 * r["metrics"]["acc1"] for r in select(records, **wanted)]
+    return float(np.mean(values)) if values else math.nan
 
 
 def candidates(records: Sequence[dict], dataset: str) -> int:
@@ -145,6 +146,15 @@ def candidates(records: Sequence[dict], dataset: str) -> int:
 
 
 # ------------------------------------------------------------------ the paper's tables
+def _columns(what: str, cells: Mapping[str, object]) -> dict[str, object]:
+    """Two cells of a row, objects named and masked."""
+    return {f"{what}, {label}": cells[kind] for kind, label in KIND_LABEL.items()}
+
+
+def _measured(records: Sequence[dict]) -> dict[str, object]:
+    return _columns("Measured", {kind: measured_cell(select(records, descriptions=kind)) for kind in KIND_LABEL})
+
+
 def retrieval_table(
     records: list[dict], dataset: str, methods: tuple[str, ...], human: Mapping[str, object] | None = None
 ) -> pd.DataFrame:
@@ -156,51 +166,39 @@ def retrieval_table(
         methods: keys, in the order of the rows.
         human: {kind: outcome of the retrieval study}; without one the human row is reported only.
     """
-    final, paper = select(records, dataset=dataset, epoch=None), DATASETS[dataset].paper
-    rows = [_method_row(select(final, method=key), METHODS[key], REPORTED_RETRIEVAL[paper]) for key in methods]
-    here, there = candidates(final, dataset), DATASETS[paper].classes
-    chance = Chance(here) if here else NOT_RUN
-    rows.append(_row("Chance", "none", dict.fromkeys(DESCRIPTION_KINDS, Chance(there)), chance, Percent(0.0)))
-    reported = {kind: Reported(percent) for kind, percent in REPORTED_RETRIEVAL[paper]["Human"].items()}
-    rows.append(_row("Human estimate", "people", reported, human or NOT_COLLECTED, NOT_COLLECTED))
-    return pd.DataFrame(rows)
-
-
-def _method_row(records: list[dict], method: Method, paper: Mapping[str, Mapping[str, float]]) -> dict:
-    cells = {kind: select(records, descriptions=kind) for kind in DESCRIPTION_KINDS}
-    row = paper.get(method.paper_row, {})
-    reported = {kind: Reported(row[kind]) if row else "not in the paper" for kind in DESCRIPTION_KINDS}
-    drop = (mean_acc(cells["object"]) - mean_acc(cells["masked"])) / 100
-    measured = {kind: measured_cell(cell) for kind, cell in cells.items()}
-    weights = cells["object"][0]["weights"] if cells["object"] else NOT_RUN
-    return _row(method.label, weights, reported, measured, NOT_RUN if math.isnan(drop) else Percent(drop))
-
-
-def _row(label: str, weights: str, reported: Mapping, measured: Mapping | object, drop: object) -> dict:
-    measured = measured if isinstance(measured, Mapping) else dict.fromkeys(DESCRIPTION_KINDS, measured)
-    row = {"Method": label, "Weights run": weights}
-    row |= {f"Reported, {KIND_LABEL[kind]}": reported[kind] for kind in DESCRIPTION_KINDS}
-    return row | _measured(measured) | {"Measured drop": drop}
-
-
-def _measured(cells: Mapping[str, object]) -> dict[str, object]:
-    return {f"Measured, {KIND_LABEL[kind]}": cells[kind] for kind in DESCRIPTION_KINDS}
+    final, paper, rows = select(records, dataset=dataset, epoch=None), DATASETS[dataset].paper, []
+    for method in map(METHODS.get, methods):
+        of_method, percents = select(final, method=method.key), REPORTED_RETRIEVAL[paper].get(method.paper_row)
+        named = select(of_method, descriptions="object")
+        row = {"Method": method.label, "Weights run": named[0]["weights"] if named else NOT_RUN}
+        row |= _columns("Reported", {k: Reported(percents[k]) if percents else "not in the paper" for k in KIND_LABEL})
+        drop = (mean_acc(named) - mean_acc(of_method, descriptions="masked")) / 100
+        rows.append(row | _measured(of_method) | {"Measured drop": NOT_RUN if math.isnan(drop) else Percent(drop)})
+    here = candidates(final, dataset)
+    chance = {"Method": "Chance", "Weights run": "none"}
+    chance |= _columns("Reported", dict.fromkeys(KIND_LABEL, Chance(DATASETS[paper].classes)))
+    chance |= _columns("Measured", dict.fromkeys(KIND_LABEL, Chance(here) if here else NOT_RUN))
+    people = {"Method": "Human estimate", "Weights run": "people"}
+    people |= _columns("Reported", {kind: Reported(p) for kind, p in REPORTED_RETRIEVAL[paper]["Human"].items()})
+    people |= _columns("Measured", human or dict.fromkeys(KIND_LABEL, NOT_COLLECTED))
+    return pd.DataFrame([*rows, chance | {"Measured drop": Percent(0.0)}, people | {"Measured drop": NOT_COLLECTED}])
 
 
 def temporal_table(records: list[dict], dataset: str) -> pd.DataFrame:
     """Table 4 or 5: mean pooling against the temporal transformer; the paper's numbers are not in the text at hand."""
-    final, rows = select(records, dataset=dataset, epoch=None), []
-    for key, head in (("motion", "mean over frames"), ("motion_temporal", "6-layer temporal transformer")):
-        cells = {kind: measured_cell(select(final, method=key, descriptions=kind)) for kind in DESCRIPTION_KINDS}
-        rows.append({"Video head": head, "Reported": UNAVAILABLE, **_measured(cells)})
-    return pd.DataFrame(rows)
+    final = select(records, dataset=dataset, epoch=None)
+    heads = {"motion": "mean over frames", "motion_temporal": "6-layer temporal transformer"}
+    return pd.DataFrame(
+        [
+            {"Video head": head, "Reported": UNAVAILABLE, **_measured(select(final, method=key))}
+            for key, head in heads.items()
+        ]
+    )
 
 
 def epoch_table(records: list[dict], method: str, dataset: str) -> pd.DataFrame:
     """Table 6 or 7: top-1 percent after each epoch, with sd over seeds; epoch 0 is before training."""
-    chosen = [r for r in select(records, method=method, dataset=dataset) if r["epoch"] is not None]
-    rows = []
-    for epoch in sorted({record["epoch"] for record in chosen}):
-        cells = {kind: measured_cell(select(chosen, epoch=epoch, descriptions=kind)) for kind in DESCRIPTION_KINDS}
-        rows.append({"Epoch": epoch, "Reported": UNAVAILABLE, **_measured(cells)})
+    chosen = select(records, method=method, dataset=dataset)
+    epochs = sorted({record["epoch"] for record in chosen} - {None})
+    rows = [{"Epoch": e, "Reported": UNAVAILABLE, **_measured(select(chosen, epoch=e))} for e in epochs]
     return pd.DataFrame(rows)

@@ -16,7 +16,7 @@ from motion_lib.probes import pairs as pair_probing
 from motion_lib.probes import records as probe_records
 from motion_lib.probes import run as probing
 from motion_lib.probes import video_controls
-from motion_lib.probes.answers import answers_of, difference, intervals, probe_numbers, select
+from motion_lib.probes.answers import answers_of, difference, intervals, probe_numbers
 from motion_lib.probes.figures import pairs_figure, probe_figure
 from motion_lib.probes.pairs import CLIP, PAIR_LABEL, REVERSED_PAIRS, SENTENCE, probe_order
 from motion_lib.probes.records import (
@@ -40,7 +40,7 @@ from motion_lib.probes.tables import (
 )
 from motion_lib.probes.text_controls import MOTION, NEAREST, RANDOM, TEXT_CONTROLS
 from motion_lib.probes.video_controls import FILMED, ORDERS, REVERSED, SPREAD
-from motion_lib.report.tables import NOT_RUN, Percent, Points
+from motion_lib.report.tables import NOT_RUN, Percent, Points, select
 from tests.layout import layout_faults
 
 UCF, HMDB = "miniature-ucf", "miniature-hmdb"
@@ -336,7 +336,7 @@ def test_gaps_are_over_the_seeds_that_both_were_run_with(cfg):
     table = text_table(probes, probe_numbers(probes), (UCF,)).set_index("Text")
     assert str(table.loc[MOTION, "less Vanilla CLIP"]) == points(1 / 2)
     put(cfg, TEXT, "names", UCF, texts(1), 2)
-    ours, theirs = (answers_of(select(read(cfg), TEXT, key), name=MOTION) for key in ("motion", "names"))
+    ours, theirs = (answers_of(select(read(cfg), family=TEXT, method=key), name=MOTION) for key in ("motion", "names"))
     assert difference(ours, theirs) is None
     with pytest.raises(ValueError, match=r"seeds \(0, 1\) and \(2,\): none is shared"):
         ours.less(theirs)
@@ -345,7 +345,7 @@ def test_gaps_are_over_the_seeds_that_both_were_run_with(cfg):
 def test_answers_to_other_clips_are_not_paired(cfg):
     put(cfg, TEXT, "motion", UCF, texts(4))
     put(cfg, TEXT, "clip", HMDB, [Condition(MOTION, right(4)[:-6], 0.125)], clusters=LABELS[:-6])
-    ours, theirs = (answers_of(select(read(cfg), TEXT, key), name=MOTION) for key in ("motion", "clip"))
+    ours, theirs = (answers_of(select(read(cfg), family=TEXT, method=key), name=MOTION) for key in ("motion", "clip"))
     with pytest.raises(ValueError, match="saw other videos"):
         ours.less(theirs)
 
@@ -401,7 +401,7 @@ def test_a_text_control_is_what_measure_finds(smoke):
     measured = smoke.measure("motion")
     run_probes(smoke, "motion")
     for target in smoke.cfg.targets:
-        probes = select(read_probes(smoke.cfg, read_records(smoke.cfg)), TEXT, "motion", target)
+        probes = select(read_probes(smoke.cfg, read_records(smoke.cfg)), family=TEXT, method="motion", dataset=target)
         for name, kind in ((MOTION, "object"), ("objects masked", "masked")):
             np.testing.assert_array_equal(answers_of(probes, name=name).right, measured[target, kind].correct)
 
@@ -412,7 +412,9 @@ def test_a_clip_as_filmed_is_what_measure_finds(smoke):
     measured = smoke.measure("motion_temporal")
     run_probes(smoke, "motion_temporal")
     for target in smoke.cfg.targets:
-        probes = select(read_probes(smoke.cfg, read_records(smoke.cfg)), VIDEO, "motion_temporal", target)
+        probes = select(
+            read_probes(smoke.cfg, read_records(smoke.cfg)), family=VIDEO, method="motion_temporal", dataset=target
+        )
         filmed = answers_of(probes, name=FILMED, frames=smoke.cfg.num_frames, kind="object")
         assert (filmed.right == measured[target, "object"].correct).mean() > 0.95
 
@@ -428,7 +430,9 @@ def test_the_mean_is_blind_and_a_planted_peek_is_noticed(smoke):
         probing._assert_blind_to_order(conditions)
     run_probes(smoke, "clip")
     for target in smoke.cfg.targets:
-        for record in select(read_probes(smoke.cfg, read_records(smoke.cfg)), VIDEO, "clip", target):
+        for record in select(
+            read_probes(smoke.cfg, read_records(smoke.cfg)), family=VIDEO, method="clip", dataset=target
+        ):
             for condition in record["conditions"]:
                 if condition["name"] in (REVERSED, "shuffled"):
                     assert condition["largest_change_of_a_logit"] == 0.0
