@@ -27,6 +27,8 @@ PAIR_LABEL = {
     "body": "another motion of the body",
     REVERSED_PAIRS: "the same frames backwards",
 }
+LEARNING_RATE, WEIGHT_DECAY, BATCH = 1e-3, 0.05, 64  # of the heads that are taught order
+SCALE = 16.0  # of the cosines, as exp(logit_scale) in the miniature's recipe
 SENTENCE, CLIP = "sentence for a clip", "clip for a sentence"  # which is to be chosen
 
 
@@ -34,8 +36,8 @@ SENTENCE, CLIP = "sentence for a clip", "clip for a sentence"  # which is to be 
 def probe_pairs(experiment: Experiment, trained: Trained) -> Path:
     """Clips that differ in one thing alone: which of two sentences fits, and which of two clips.
 
-    The clips of the kind "order" are actions and the same frames played backwards. Intervals resample what the clips
-    differ in (which two objects, which two motions, which action): many pairs share it.
+    Intervals resample what the clips differ in (which two objects, which two motions, which action): many pairs share
+    it.
     """
     model, paths = trained.model, experiment.data.minimal_pairs
     dataset, sentences = paths.pair_clips()
@@ -59,7 +61,7 @@ def probe_pairs(experiment: Experiment, trained: Trained) -> Path:
     return keep(experiment, trained, PAIRS, dataset.name, made_from, probe)
 
 
-def _pair_conditions(kind: str, scores: np.ndarray, contrasts: np.ndarray) -> list[Condition]:
+def _pair_conditions(kind: str, scores: np.ndarray, contrasts: np.ndarray | None) -> list[Condition]:
     texts, videos = pair_outcomes(scores)
     both = float(whole_pairs(texts, videos).mean())
     return [
@@ -135,20 +137,14 @@ def _taught(experiment: Experiment, trained: Trained, head_name: str) -> Path:
         embeddings = videos.features.clone().to(model.device)
         texts = text_prototypes(model, [sentences], training)[0].clone()
         losses = train_on_order(model.head, embeddings, labels, texts, cfg.order_steps, cfg.seed)
-        right, videos_right = pair_outcomes(_direction_scores(experiment, model, tested, sentences))
-        both = float(whole_pairs(right, videos_right).mean())
-        more = {"of": SENTENCE, "pairs_right": both, "steps": len(losses)}
-        condition = Condition(REVERSED_PAIRS, right, 0.5, more=more)
-        return Outcome([item.video_id for item in tested.items], np.repeat(tested.labels, 2), [condition])
+        conditions = _pair_conditions(REVERSED_PAIRS, _direction_scores(experiment, model, tested, sentences), None)
+        of_sentences = replace(conditions[0], more=conditions[0].more | {"steps": len(losses)})
+        return Outcome([item.video_id for item in tested.items], np.repeat(tested.labels, 2), [of_sentences])
 
     taught = replace(trained.method, key=f"{trained.method.key}_{head_name}_taught", head=head_name)
     pairs = experiment.data.minimal_pairs.root.name
     made_from = (pairs, sentences.sha256, cfg.order_steps, cfg.seed, sys.modules[__name__])
     return keep(experiment, replace(trained, method=taught), ORDER, "miniature-actions", made_from, probe)
-
-
-LEARNING_RATE, WEIGHT_DECAY, BATCH = 1e-3, 0.05, 64
-SCALE = 16.0  # of the cosines, as exp(logit_scale) in the miniature's recipe
 
 
 def both_directions(frames: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

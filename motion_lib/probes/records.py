@@ -29,26 +29,16 @@ PROBED_METHODS = (*TABLE_METHODS, "motion_temporal")
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition and who was right under it.
-
-    Attributes:
-        correct: (N,) bool.
-        chance: share that guessing gets.
-        kind: of the descriptions, "object" or "masked"; "" where there is but one.
-        draw: numbers the random ones.
-        frames: of the clip; 0 where the control is not about frames.
-        more: further measured numbers.
-        clusters: (N,) what intervals resample; None: the clusters of the outcome.
-    """
+    """One condition and who was right under it."""
 
     name: str
-    correct: np.ndarray
-    chance: float
-    kind: str = ""
-    draw: int = 0
-    frames: int = 0
-    more: dict = field(default_factory=dict)
-    clusters: np.ndarray | None = None
+    correct: np.ndarray  # (N,) bool
+    chance: float  # share that guessing gets
+    kind: str = ""  # of the descriptions, "object" or "masked"; "" where there is but one
+    draw: int = 0  # numbers the random ones
+    frames: int = 0  # of the clip; 0 where the control is not about frames
+    more: dict = field(default_factory=dict)  # further measured numbers
+    clusters: np.ndarray | None = None  # (N,) what intervals resample; None: the clusters of the outcome
 
     def as_record(self) -> dict:
         """As it is in a file."""
@@ -59,22 +49,14 @@ class Condition:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a probe measured.
+    """What a probe measured."""
 
-    Attributes:
-        video_ids: (N,) the clips that were shown.
-        clusters: (N,) what intervals resample, such as classes.
-        not_run: {control: reason}.
-        failed: {video_id: reason} of the unreadable clips.
-        missing: listed videos that are not on disk.
-    """
-
-    video_ids: Sequence[str]
-    clusters: np.ndarray
+    video_ids: Sequence[str]  # (N,) the clips that were shown
+    clusters: np.ndarray  # (N,) what intervals resample, such as classes
     conditions: list[Condition]
-    not_run: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    missing: Sequence[str] = ()
+    not_run: dict[str, str] = field(default_factory=dict)  # {control: reason}
+    failed: dict[str, str] = field(default_factory=dict)  # {video_id: reason} of the unreadable clips
+    missing: Sequence[str] = ()  # listed videos that are not on disk
 
 
 def _probe_path(cfg: RunConfig, family: str, method: str, dataset: str) -> Path:

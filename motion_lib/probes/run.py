@@ -1,7 +1,4 @@
-"""Runs the probes of a trained method and keeps their records: other texts, other frames, minimal pairs.
-
-A probe that was already made from the same weights, videos and texts by the same code is read, not made again.
-"""
+"""Runs the probes of a trained method; one already made of the same weights, data and code is read from its record."""
 
 import sys
 from collections.abc import Sequence
@@ -17,10 +14,20 @@ from motion_lib.evaluation.retrieval import RetrievalResult, score, score_all
 from motion_lib.experiment.experiment import Experiment, Trained
 from motion_lib.methods import DESCRIPTION_KINDS
 from motion_lib.models.prototype import MeanPooling, PrototypeClassifier
-from motion_lib.probes import text_controls, video_controls
+from motion_lib.probes import video_controls
 from motion_lib.probes.pairs import probe_pairs
 from motion_lib.probes.records import TEXT, VIDEO, Condition, Outcome, keep
-from motion_lib.probes.text_controls import NEAREST, RANDOM, RIVALS
+from motion_lib.probes.text_controls import (
+    DRAWS,
+    NEAREST,
+    RANDOM,
+    RIVALS,
+    nearest_texts,
+    num_own_texts,
+    random_rivals,
+    right_among,
+    text_controls,
+)  # fmt: skip
 from motion_lib.probes.video_controls import REVERSED, SHUFFLED, Control
 from motion_lib.texts.descriptions import DescriptionSet
 
@@ -42,7 +49,7 @@ def probe_texts(experiment: Experiment, trained: Trained, target: str) -> Path:
     dataset = experiment.data.dataset(target, experiment.cfg.target_subset)
     named = experiment.data.descriptions(target, "object").select(dataset.class_names)
     others = {"objects masked": experiment.data.descriptions(target, "masked"), **experiment.data.other_texts(target)}
-    controls = text_controls.text_controls(named, others)
+    controls = text_controls(named, others)
     sets = {name: draws for name, draws in controls.items() if draws}
     texts = [[descriptions.sha256 for descriptions in draws] for draws in sets.values()]
 
@@ -66,15 +73,10 @@ def _text_conditions(
     flat = [(name, draw, texts) for name, draws in sets.items() for draw, texts in enumerate(draws)]
     results = score_all(model, videos, [texts for _, _, texts in flat])
     # Classes with one and the same text tie, and a tie is wrong: only those with a text of their own can be right.
+    own = [{"own_texts": num_own_texts(texts)} for _, _, texts in flat]
     return [
-        Condition(
-            name,
-            result.correct,
-            1 / result.scores.shape[1],
-            draw=draw,
-            more={"own_texts": text_controls.num_own_texts(texts)},
-        )
-        for (name, draw, texts), result in zip(flat, results, strict=True)
+        Condition(name, result.correct, 1 / result.scores.shape[1], draw=draw, more=more)
+        for (name, draw, _), result, more in zip(flat, results, own, strict=True)
     ]
 
 
@@ -82,12 +84,10 @@ def _rival_conditions(experiment: Experiment, result: RetrievalResult, named: De
     """The same rivals for every method: those that the backbone's text tower takes to be nearest."""
     with torch.inference_mode():
         features = experiment.vanilla.model.encode_text(named.texts).float().cpu().numpy()
-    rivals = [(NEAREST, 0, text_controls.nearest_texts(features, RIVALS))]
-    rivals += [
-        (RANDOM, draw, text_controls.random_rivals(len(named), RIVALS, draw)) for draw in range(text_controls.DRAWS)
-    ]
+    rivals = [(NEAREST, 0, nearest_texts(features, RIVALS))]
+    rivals += [(RANDOM, draw, random_rivals(len(named), RIVALS, draw)) for draw in range(DRAWS)]
     return [
-        Condition(name, text_controls.right_among(result.scores, result.labels, indices), 1 / (1 + RIVALS), draw=draw)
+        Condition(name, right_among(result.scores, result.labels, indices), 1 / (1 + RIVALS), draw=draw)
         for name, draw, indices in rivals
     ]
 
@@ -101,16 +101,14 @@ def probe_videos(experiment: Experiment, trained: Trained, target: str) -> Path:
 
     def probe() -> Outcome:
         clips = experiment.data.clips(target, cfg.target_subset, model.preprocess)
-        scores, shown, failed = video_controls.score_controls(
-            model, clips, controls, sets, cfg.max_missing, cfg.num_workers
-        )
+        found = video_controls.score_controls(model, clips, controls, sets, cfg.max_missing, cfg.num_workers)
+        scores, shown, failed = found
         labels = np.array([item.label for item in shown])
         conditions = _video_conditions(controls, scores, labels)
         if model.independent_frames and isinstance(model.head, MeanPooling):
             _assert_blind_to_order(conditions)
-        not_run = {
-            video_controls.frames_label(count): why for count, why in video_controls.beyond_its_weights(model).items()
-        }
+        beyond = video_controls.beyond_its_weights(model)
+        not_run = {video_controls.frames_label(count): why for count, why in beyond.items()}
         return Outcome([item.video_id for item in shown], labels, conditions, not_run, failed, dataset.missing)
 
     texts = [descriptions.sha256 for descriptions in sets]
@@ -123,12 +121,9 @@ def _video_conditions(controls: Sequence[Control], scores: np.ndarray, labels: n
     conditions = []
     for control, of_control in zip(controls, scores, strict=True):
         for kind, logits, filmed in zip(DESCRIPTION_KINDS, of_control, scores[0], strict=True):
-            more = {
-                "other_first_answer": float((logits.argmax(axis=1) != filmed.argmax(axis=1)).mean()),
-                "largest_change_of_a_logit": float(np.abs(logits - filmed).max()),
-            }
-            correct = metrics.ranks_of_texts(logits, labels) == 0
-            chance = 1 / logits.shape[1]
+            changed, moved = logits.argmax(axis=1) != filmed.argmax(axis=1), np.abs(logits - filmed)
+            more = {"other_first_answer": float(changed.mean()), "largest_change_of_a_logit": float(moved.max())}
+            correct, chance = metrics.ranks_of_texts(logits, labels) == 0, 1 / logits.shape[1]
             conditions.append(Condition(control.name, correct, chance, kind, control.draw, control.frames, more))
     return conditions
 

@@ -1,8 +1,7 @@
 """Other texts in the place of the motion descriptions: what does the text have to say for a video to find it?
 
-Each control makes of a class's name and description another text, for the same classes; the videos and their
-features stay. Nouns and verbs are found by the lexicon tagger of TextBlob (a port of Pattern's), so the controls
-that keep one part of speech are as good as that tagger.
+Each control makes of a class's name and description another text, for the same classes; the videos stay. Nouns and
+verbs are found by the lexicon tagger of TextBlob (a port of Pattern's); those controls are as good as that tagger.
 """
 
 import re
@@ -34,20 +33,20 @@ def words_of(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(text)]
 
 
-def _tagged_as(text: str, tags: str) -> str:
-    """The words whose Penn Treebank tag begins so, in order, lower case."""
-    words = [word.lower() for word, kind in tag(text) if kind.startswith(tags) and _WORD.fullmatch(word)]
-    return " ".join(words) or NOTHING_LEFT
-
-
 def only_nouns(text: str) -> str:
-    """The nouns of a text, in order."""
+    """The nouns of a text, in order, lower case."""
     return _tagged_as(text, "NN")
 
 
 def only_verbs(text: str) -> str:
-    """The verbs of a text, in order."""
+    """The verbs of a text, in order, lower case."""
     return _tagged_as(text, "VB")
+
+
+def _tagged_as(text: str, tags: str) -> str:
+    """The words whose Penn Treebank tag begins so."""
+    words = [word.lower() for word, kind in tag(text) if kind.startswith(tags) and _WORD.fullmatch(word)]
+    return " ".join(words) or NOTHING_LEFT
 
 
 def with_words(text: str, words: Sequence[str]) -> str:
@@ -91,14 +90,14 @@ def text_controls(
 
     Args:
         named: motion descriptions with their objects.
-        others: further description sets of the same classes, such as the masked one, action descriptions or
-            the alternate version; None for a set that is not at hand, which stays None here.
+        others: further description sets of the same classes; None, here and in what is returned, for a set that is
+            not at hand.
         draws: of shuffled and of random words.
     """
     names = readable(named.class_names)
     plain = _with_texts(named, "class name", names)
     both = [f"{name}: {text}" for name, text in zip(names, named.texts, strict=True)]
-    return {
+    made = {
         MOTION: [named],
         "motion description in a template": [named.with_template(TEMPLATE)],
         "class name and motion": [_with_texts(named, "class name and motion", both)],
@@ -108,8 +107,8 @@ def text_controls(
         "verbs only": [_with_texts(named, "verbs only", map(only_verbs, named.texts))],
         "words shuffled": [shuffled(named, draw) for draw in range(draws)],
         "random words": [random_words(named, draw) for draw in range(draws)],
-        **{control: [other.select(named.class_names)] if other else None for control, other in others.items()},
     }
+    return made | {name: [other.select(named.class_names)] if other else None for name, other in others.items()}
 
 
 def _with_texts(descriptions: DescriptionSet, control: str, texts: Iterable[str]) -> DescriptionSet:
@@ -138,12 +137,12 @@ def nearest_texts(text_features: np.ndarray, count: int) -> np.ndarray:
 
 
 def right_among(scores: np.ndarray, labels: np.ndarray, rivals: np.ndarray) -> np.ndarray:
-    """(N,) bool: the right description scores above each of the rivals of its class.
+    """(N,) bool: the right description scores above each rival of its class.
 
     Args:
         scores: (N, K).
         labels: (N,).
-        rivals: (K, R) indices of other descriptions, for each class.
+        rivals: (K, R) indices of other descriptions.
     """
     right = np.take_along_axis(scores, labels[:, None], axis=1)
     return (np.take_along_axis(scores, rivals[labels], axis=1) < right).all(axis=1)
@@ -151,6 +150,5 @@ def right_among(scores: np.ndarray, labels: np.ndarray, rivals: np.ndarray) -> n
 
 def random_rivals(num_classes: int, count: int, draw: int) -> np.ndarray:
     """(K, count) other descriptions of each class, drawn at random: what the nearest ones are compared with."""
-    rng = np.random.default_rng([draw, 2])
-    others = [np.delete(np.arange(num_classes), c) for c in range(num_classes)]
-    return np.stack([rng.choice(rest, size=count, replace=False) for rest in others])
+    rng, classes = np.random.default_rng([draw, 2]), np.arange(num_classes)
+    return np.stack([rng.choice(np.delete(classes, own), size=count, replace=False) for own in classes])

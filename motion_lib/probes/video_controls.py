@@ -1,9 +1,8 @@
 """Other frames in the place of a clip's own: does a model need more than one picture, and their order?
 
-Fewer and more frames; one of them repeated; the middle one frozen; the clip reversed or shuffled. A model whose
-frame embeddings depend on one frame each (`independent_frames`) gets every picture through its image tower
-once, whatever the number of controls; one that passes messages between frames sees every control as a clip of
-its own. Mean pooling cannot see order: reversed and shuffled clips give its features bit for bit.
+Fewer and more frames; one of them repeated; the middle one frozen; the clip reversed or shuffled. Where frame
+embeddings depend on one frame each (`independent_frames`), every picture goes through the image tower once, whatever
+the number of controls. Mean pooling cannot see order: reversed and shuffled clips give its features bit for bit.
 
 Orders are shown with the frames that the model is tested on. Numbers of frames are compared on frames from the middle
 of as many equal segments: by their starts, as Text4Vis samples, a single frame would be the clip's first, and the
@@ -66,18 +65,17 @@ def controls_for(model: PrototypeClassifier) -> list[Control]:
 
     All orders of its own number of frames, and other numbers as far as its weights allow, see `beyond_its_weights`.
     """
-    own = model.preprocess.num_frames
+    own, beyond = model.preprocess.num_frames, beyond_its_weights(model)
     orders = [Control(name, own) for name in (FILMED, REVERSED, REPEATED, FROZEN)]
     orders += [Control(SHUFFLED, own, draw) for draw in range(SHUFFLES)]
-    beyond = beyond_its_weights(model)
-    return orders + [Control(SPREAD, count) for count in sorted({*FRAME_COUNTS, own}) if count not in beyond]
+    return orders + [Control(SPREAD, count) for count in sorted({*FRAME_COUNTS, own} - beyond.keys())]
 
 
 def beyond_its_weights(model: PrototypeClassifier) -> dict[int, str]:
     """{number of frames: why a model is not shown it}.
 
     A model whose frames talk to each other has its number built in; a temporal transformer has learned a place for as
-    many frames as it was trained with, and what it holds for later ones is what it was drawn as.
+    many frames as it was trained with.
     """
     own = model.preprocess.num_frames
     if not model.independent_frames:

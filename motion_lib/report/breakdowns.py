@@ -1,8 +1,8 @@
 """Every number of the records at length: by protocol, by class, and all of them in one long file."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.report.tables import KIND_LABEL, NOT_RUN, Percent, Spread, select
 from motion_lib.storage import write_text
 
-_REPORTED_CLASSES = Path(__file__).with_name("ucf101_per_class_reported.csv")
 NUMBER_COLUMNS = (
     "method", "data_set", "descriptions", "protocol", "metric", "epoch", "seed", "value", "low", "high", "n",
 )  # fmt: skip
@@ -60,16 +59,15 @@ def protocol_table(records: Sequence[dict], datasets: Sequence[str], methods: Se
     ± is the deviation over splits or draws.
     """
     rows = []
-    for dataset in datasets:
-        for kind in DESCRIPTION_KINDS:
-            final = select(records, dataset=dataset, descriptions=kind, epoch=None)
-            for name in dict.fromkeys(name for record in final for name in record["protocols"]):
-                cells = {key: [r["protocols"][name] for r in select(final, method=key)] for key in methods}
-                first = next(cell for of_method in cells.values() for cell in of_method)
-                row = {"Target": DATASETS[dataset].label, "Descriptions": KIND_LABEL[kind], "Protocol": name}
-                row |= {"Videos": first["videos"], "Candidates": first["classes"]}
-                row["Classes with videos"] = first["classes_with_videos"]
-                rows.append(row | {METHODS[key].label: _protocol_cell(cell) for key, cell in cells.items()})
+    for dataset, kind in product(datasets, DESCRIPTION_KINDS):
+        final = select(records, dataset=dataset, descriptions=kind, epoch=None)
+        for name in dict.fromkeys(name for record in final for name in record["protocols"]):
+            cells = {key: [r["protocols"][name] for r in select(final, method=key)] for key in methods}
+            first = next(cell for of_method in cells.values() for cell in of_method)
+            row = {"Target": DATASETS[dataset].label, "Descriptions": KIND_LABEL[kind], "Protocol": name}
+            row |= {"Videos": first["videos"], "Candidates": first["classes"]}
+            row["Classes with videos"] = first["classes_with_videos"]
+            rows.append(row | {METHODS[key].label: _protocol_cell(cell) for key, cell in cells.items()})
     return pd.DataFrame(rows)
 
 
@@ -85,9 +83,8 @@ def _protocol_cell(cells: list[dict]) -> Percent | Spread | str:
 @cache
 def reported_classes() -> pd.DataFrame:
     """The authors' published chart of UCF-101, read off it: class_name and percent, best class first."""
-    with _REPORTED_CLASSES.open(encoding="utf-8", newline="") as file:
-        rows = [(row["class_name"], float(row["percent"])) for row in csv.DictReader(file)]
-    return pd.DataFrame(sorted(rows, key=lambda row: -row[1]), columns=["class_name", "percent"])
+    table = pd.read_csv(Path(__file__).with_name("ucf101_per_class_reported.csv"))[["class_name", "percent"]]
+    return table.sort_values("percent", ascending=False, kind="stable", ignore_index=True)
 
 
 def measured_classes(records: list[dict], dataset: str, method: str = "motion", kind: str = "object") -> pd.DataFrame:

@@ -94,24 +94,16 @@ COMPARISONS: tuple[Comparison, ...] = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What one comparison gave on one target.
-
-    Attributes:
-        gap: better less worse, as a share, with 95 % over classes; None where the two share no seed.
-        over_groups: the same gap with 95 % over groups of clips.
-        visible: the gap that such clips would show with 80 % power; nan where the two never differ.
-        p_value: McNemar's for the gap in every seed, after Holm's correction; None where no gap is claimed.
-        seeds: how many both have.
-    """
+    """What one comparison gave on one target."""
 
     comparison: Comparison
     dataset: str
     verdict: str
-    gap: Interval | None = None
-    over_groups: Interval | None = None
-    visible: float = math.nan
-    p_value: float | None = None
-    seeds: int = 0
+    gap: Interval | None = None  # better less worse, as a share, with 95 % over classes; None: no seed in common
+    over_groups: Interval | None = None  # the same gap with 95 % over groups of clips
+    visible: float = math.nan  # gap that such clips would show with 80 % power; nan where the two never differ
+    p_value: float | None = None  # McNemar's for the gap in every seed, by Holm; None where no gap is claimed
+    seeds: int = 0  # how many both have
 
 
 def verdict(difference: Interval, no_better: bool = False) -> str:
@@ -141,17 +133,11 @@ def compare(records: Sequence[dict], dataset: str, comparison: Comparison) -> Fi
         difference = ours.less(theirs)
     except ValueError as error:
         raise ValueError(f"{DATASETS[dataset].label}, {comparison}: {error}") from error
-    gap = difference.interval("classes", FINE)
-    return Finding(
-        comparison,
-        dataset,
-        verdict(gap, comparison.no_better) if claimed else NOT_CLAIMED,
-        gap,
-        difference.interval("groups", FINE),
-        difference.smallest_visible("classes", FINE),
-        mcnemar_in_every_seed(ours, theirs) if claimed and not comparison.no_better else None,
-        len(difference.known_seeds),
-    )
+    gap, over_groups = (difference.interval(over, FINE) for over in ("classes", "groups"))
+    visible = difference.smallest_visible("classes", FINE)
+    said = verdict(gap, comparison.no_better) if claimed else NOT_CLAIMED
+    p_value = mcnemar_in_every_seed(ours, theirs) if claimed and not comparison.no_better else None
+    return Finding(comparison, dataset, said, gap, over_groups, visible, p_value, len(difference.known_seeds))
 
 
 def findings(records: Sequence[dict], datasets: Sequence[str], claims: Sequence[str] | None = None) -> list[Finding]:
@@ -219,19 +205,13 @@ def verdict_counts(found: Sequence[Finding]) -> pd.DataFrame:
 # ------------------------------------------------------------------ overfitting
 @dataclass(frozen=True)
 class Curve:
-    """Accuracy over the epochs of one method, target and description kind, all seeds.
-
-    Attributes:
-        gain: last epoch less epoch 0, with 95 % over classes.
-        best: the best epoch, chosen on the target itself, so its loss is biased upwards, against the claim.
-        loss: best epoch less the last.
-    """
+    """Accuracy over the epochs of one method, target and description kind, all seeds."""
 
     dataset: str
     kind: str
-    gain: Interval
-    best: int
-    loss: Interval
+    gain: Interval  # last epoch less epoch 0, with 95 % over classes
+    best: int  # epoch, chosen on the target itself, so that its loss is biased upwards, against the claim
+    loss: Interval  # best epoch less the last
 
     @property
     def verdict(self) -> str:

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +15,8 @@ from motion_lib.experiment.records import read_records, records_dir
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
 from motion_lib.people.ratings import NOT_COLLECTED, StudyResult
 from motion_lib.report.breakdowns import protocol_table, write_numbers
-from motion_lib.report.claims import AGREES, Curve, Finding, curves, curves_table, findings, findings_table
-from motion_lib.report.items import PaperNumber, item_verdicts, numbers_table, paper_numbers, people_asked
+from motion_lib.report.claims import AGREES, curves, curves_table, findings, findings_table
+from motion_lib.report.items import item_verdicts, numbers_table, paper_numbers, people_asked
 from motion_lib.report.tables import (
     KIND_LABEL,
     NOT_RUN,
@@ -53,25 +52,13 @@ def human_cells(cfg: RunConfig, target: str) -> dict[str, StudyResult | str]:
 
 
 class Report:
-    """What follows from the records of all seeds; every part is computed once."""
+    """What follows from the records of all seeds: findings, curves, the paper's numbers, tables and sentences."""
 
     def __init__(self, records: list[dict], cfg: RunConfig):
         self.records, self.cfg, self.people = records, cfg, people_asked(cfg)
-
-    @cached_property
-    def findings(self) -> list[Finding]:
-        """Every comparison on every target."""
-        return findings(self.records, self.cfg.targets)
-
-    @cached_property
-    def curves(self) -> list[Curve]:
-        """Accuracy over epochs on every target."""
-        return curves(self.records, self.cfg.targets)
-
-    @cached_property
-    def numbers(self) -> list[PaperNumber]:
-        """Every percentage of Tables 2 and 3."""
-        return paper_numbers(self.records, self.cfg, self.people)
+        self.findings = findings(records, cfg.targets)
+        self.curves = curves(records, cfg.targets)
+        self.numbers = paper_numbers(records, cfg, self.people)
 
     def write_tables(self) -> dict[str, pd.DataFrame]:
         """Write Tables 2 to 7, what stands beside them and the long file of all numbers; the tables by name."""

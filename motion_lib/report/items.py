@@ -28,15 +28,10 @@ _Row = tuple[str, str, str]  # what was found, verdict, reason
 
 @dataclass(frozen=True)
 class People:
-    """What people were asked here.
+    """What people were asked here."""
 
-    Attributes:
-        rated: attributes of Table 1 that have ratings.
-        studies: {(target, kind): outcome} of the retrieval studies that somebody answered.
-    """
-
-    rated: int = 0
-    studies: Mapping[tuple[str, str], StudyResult] = field(default_factory=dict)
+    rated: int = 0  # attributes of Table 1 that have ratings
+    studies: Mapping[tuple[str, str], StudyResult] = field(default_factory=dict)  # (target, kind) -> outcome
 
 
 def people_asked(cfg: RunConfig) -> People:
@@ -184,18 +179,14 @@ def item_verdicts(
             (f"Table {6 + offset}", "overfitting is negligible beside the gain", *counted(epochs, label)),
         ]
     own_texts = "counted by the same rule, but of this project's sentences" if cfg.profile == "miniature" else "counted"
-    pictures = {
-        "Figure 1": "a caption beside a motion description",
-        "Figure 2": "prompt, description, masked description",
-        "Figure 3": "the method",
-    }
+    pictures = ("a caption beside a motion description", "prompt, description, masked description", "the method")
     no_number = ("made here", NO_VERDICT, "an illustration: there is no number to compare")
     rows = [
         ("Table 1", "ratings of the descriptions", *_rated(people)),
         *sorted(rows),
         ("Tables 2 and 3, numbers", "20 percentages", *_of_models([n for n in numbers if not n.people])),
         ("Tables 2 and 3, people", "98 and 98 %, 97.5 and 96 %", *studied([n for n in numbers if n.people], people)),
-        *((name, what, *no_number) for name, what in pictures.items()),
+        *((f"Figure {number}", what, *no_number) for number, what in enumerate(pictures, start=1)),
         ("Appendix D.2", "words and verbs per description", "see statistics", NO_VERDICT, own_texts),
     ]
     return pd.DataFrame(rows, columns=["Item of the paper", "What it says", "Found here", "Verdict", "Reason"])

@@ -39,6 +39,7 @@ def evaluate_own_model(model: VideoTextModel, experiment: Experiment, against: s
     if lacking:
         raise TypeError(f"{type(model).__name__} has no {', '.join(lacking)}: see motion_lib.VideoTextModel.")
     records, cfg, rows = read_records(experiment.cfg), experiment.cfg, []
+    subset = "all" if cfg.target_subset == "all" else f"{cfg.target_subset}, split {cfg.split}"
     for target in cfg.targets:
         videos = encode_videos(model, experiment.data.dataset(target, "all"), num_workers=cfg.num_workers)
         check_missing(videos.dataset, cfg.max_missing, videos.failed)
@@ -51,14 +52,10 @@ def evaluate_own_model(model: VideoTextModel, experiment: Experiment, against: s
             result = replace(everything.among(counted), failed=part.failed, missing=part.dataset.missing)
             lists = experiment.data.protocol_lists(target, kind)
             row = {"Target": DATASETS[target].label, "Descriptions": KIND_LABEL[kind]}
-            row["Videos"] = f"{len(result.labels)} ({_subset(cfg)})"
+            row["Videos"] = f"{len(result.labels)} ({subset})"
             row |= _measured(result, protocol_results(everything, lists, cfg.bootstrap_resamples), cfg)
             rows.append(row | {f"Less {METHODS[against].label}, points": _gap(result, recorded)})
     return pd.DataFrame(rows)
-
-
-def _subset(cfg: RunConfig) -> str:
-    return "all" if cfg.target_subset == "all" else f"{cfg.target_subset}, split {cfg.split}"
 
 
 def _measured(result: RetrievalResult, protocols: dict[str, dict], cfg: RunConfig) -> dict[str, object]:

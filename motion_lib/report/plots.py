@@ -56,7 +56,7 @@ def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame
                 figure.savefig(temporary, format=suffix, metadata=undated)
                 if suffix == "png":
                     with Image.open(temporary) as drawn:
-                        few = drawn.convert("RGB").quantize(256)
+                        few = drawn.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1)
                     few.save(temporary, "png", optimize=True, dpi=drawn.info["dpi"])
     if numbers is not None:
         write_text(cfg.figures_dir / f"{name}.csv", numbers.to_csv(index=False, lineterminator="\n"))

@@ -19,23 +19,17 @@ def dataset_table(experiment: Experiment) -> pd.DataFrame:
     """Videos, classes and absent files of every data set and subset that the experiment uses."""
     cfg = experiment.cfg
     wanted = [(cfg.source, "train"), (cfg.source, "val"), *((t, cfg.target_subset) for t in cfg.targets)]
-    opened = [experiment.data.dataset(name, subset) for name, subset in wanted]
-    return pd.DataFrame(
-        {
-            "Data set": [DATASETS[d.name].label for d in opened],
-            "Subset": [d.subset for d in opened],
-            "Videos": [len(d) for d in opened],
-            "Classes": [len(d.class_names) for d in opened],
-            "Listed but absent": [len(d.missing) for d in opened],
-        }
-    )
+    rows = [
+        (DATASETS[d.name].label, d.subset, len(d), len(d.class_names), len(d.missing))
+        for d in (experiment.data.dataset(name, subset) for name, subset in wanted)
+    ]
+    return pd.DataFrame(rows, columns=["Data set", "Subset", "Videos", "Classes", "Listed but absent"])
 
 
 def _example_clips(experiment: Experiment, count: int) -> list[tuple[np.ndarray, str]]:
     """Model input (T, S, S, 3) uint8 and class name of the first video of `count` classes spread over a target."""
-    clips = experiment.data.clips(
-        experiment.cfg.targets[0], experiment.cfg.target_subset, experiment.vanilla.model.preprocess
-    )
+    cfg, preprocess = experiment.cfg, experiment.vanilla.model.preprocess
+    clips = experiment.data.clips(cfg.targets[0], cfg.target_subset, preprocess)
     labels, names = np.array(clips.dataset.labels), clips.dataset.class_names
     chosen = np.linspace(0, len(names) - 1, count).astype(int)
     return [(clips[int(np.flatnonzero(labels == c)[0])].transpose(0, 2, 3, 1), names[c]) for c in chosen]
@@ -66,14 +60,12 @@ def caption_figure(experiment: Experiment, classes: int) -> tuple[Figure, pd.Dat
 
 def generation_figure(experiment: Experiment, classes: int) -> tuple[Figure, pd.DataFrame]:
     """Figure 2: the end of the prompt, the answer, its masked version, above frames of a video; and the texts."""
-    target = experiment.cfg.targets[0]
-    sets = {kind: experiment.data.descriptions(target, kind) for kind in DESCRIPTION_KINDS}
-    examples = _example_clips(experiment, classes)
-    captions, rows = [], []
+    sets = [experiment.data.descriptions(experiment.cfg.targets[0], kind) for kind in DESCRIPTION_KINDS]
+    prompt = "Prompt (not sent: the texts are the miniature's own)" if experiment.data.label else "Prompt"
+    examples, captions, rows = _example_clips(experiment, classes), [], []
     for _, name in examples:
-        named, masked = (sets[kind].select([name]) for kind in DESCRIPTION_KINDS)
+        named, masked = (of_kind.select([name]) for of_kind in sets)
         asked = prompt_of(named.class_names[0]).rpartition(". ")[2]
-        prompt = "Prompt (not sent: the texts are the miniature's own)" if experiment.data.label else "Prompt"
         captions.append(f"{prompt}: … {asked}\nDescription: {named.texts[0]}\nObjects masked: {masked.texts[0]}")
         rows.append((asked, named.texts[0], masked.texts[0]))
     texts_shown = pd.DataFrame(rows, columns=["Prompt", "Description", "Objects masked"])
@@ -86,34 +78,28 @@ def statistics_table(experiment: Experiment) -> pd.DataFrame:
     rows = []
     for name in (experiment.cfg.source, *experiment.cfg.targets):
         measured = texts.statistics(experiment.data.descriptions(name, "object"))
+        listed = open_dataset(name, experiment.data.root, experiment.cfg.split, "all")
         reported = REPORTED_STATISTICS[DATASETS[name].paper]
         # The miniature's texts are others than the paper's: there is nothing to deviate from.
         deviation = f"{100 * (measured.verbs / reported.verbs - 1):+.1f} %" if name in REPORTED_STATISTICS else None
-        rows.append(
-            {
-                "Descriptions of": DATASETS[name].label,
-                "Videos, measured": _listed_videos(experiment, name),
-                "Videos, reported": reported.videos,
-                "Descriptions": measured.descriptions,
-                "Distinct": measured.unique,
-                "Changed by masking": "not masked" if name == experiment.cfg.source else len(_masked(experiment, name)),
-                "Words each, measured": round(measured.words_per_description, 2),
-                "Words each, reported": reported.words_per_description,
-                "Verbs each, measured": round(measured.verbs_per_description, 2),
-                "Verbs each, reported": reported.verbs_per_description,
-                "Verbs, measured": measured.verbs,
-                "Verbs, reported": reported.verbs,
-                "Verbs, deviation": deviation or "other texts",
-                "Counting rule (measured)": measured.verb_rule,
-            }
-        )
+        row = {
+            "Descriptions of": DATASETS[name].label,
+            "Videos, measured": len(listed) + len(listed.missing),  # whether they are on disk or not
+            "Videos, reported": reported.videos,
+            "Descriptions": measured.descriptions,
+            "Distinct": measured.unique,
+            "Changed by masking": "not masked" if name == experiment.cfg.source else len(_masked(experiment, name)),
+            "Words each, measured": round(measured.words_per_description, 2),
+            "Words each, reported": reported.words_per_description,
+            "Verbs each, measured": round(measured.verbs_per_description, 2),
+            "Verbs each, reported": reported.verbs_per_description,
+            "Verbs, measured": measured.verbs,
+            "Verbs, reported": reported.verbs,
+            "Verbs, deviation": deviation or "other texts",
+            "Counting rule (measured)": measured.verb_rule,
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _listed_videos(experiment: Experiment, name: str) -> int:
-    """On the official lists of all subsets, whether they are on disk or not."""
-    dataset = open_dataset(name, experiment.data.root, experiment.cfg.split, "all")
-    return len(dataset) + len(dataset.missing)
 
 
 def _masked(experiment: Experiment, target: str) -> list[int]:
@@ -128,12 +114,6 @@ def masking_table(experiment: Experiment) -> pd.DataFrame:
         named, masked = (experiment.data.descriptions(target, kind) for kind in DESCRIPTION_KINDS)
         changed = _masked(experiment, target)
         first = changed[0] if changed else 0
-        rows.append(
-            {
-                "Target": DATASETS[target].label,
-                "Changed": f"{len(changed)} of {len(named)}",
-                "Named": named.texts[first],
-                "Masked": masked.select(named.class_names).texts[first],
-            }
-        )
-    return pd.DataFrame(rows)
+        texts_of_first = (named.texts[first], masked.select(named.class_names).texts[first])
+        rows.append((DATASETS[target].label, f"{len(changed)} of {len(named)}", *texts_of_first))
+    return pd.DataFrame(rows, columns=["Target", "Changed", "Named", "Masked"])
