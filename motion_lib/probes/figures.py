@@ -15,14 +15,14 @@ from motion_lib.data.clips import open_clips
 from motion_lib.experiment.experiment import Experiment
 from motion_lib.methods import METHODS
 from motion_lib.miniature.minimal_pairs import KINDS
-from motion_lib.probes.answers import probe_numbers
 from motion_lib.probes.pairs import PAIR_LABEL, REVERSED_PAIRS, SENTENCE
 from motion_lib.probes.records import ORDER, PAIRS, TEXT, VIDEO
+from motion_lib.probes.tables import probe_numbers
 from motion_lib.probes.text_controls import TEXT_CONTROLS
 from motion_lib.probes.video_controls import ORDERS, SPREAD
 from motion_lib.report.breakdowns import measured_classes, reported_classes
 from motion_lib.report.diagrams import contact_sheet
-from motion_lib.report.plots import CHANCE_LINE, FULL_INCHES, METHOD_STYLE, error_lengths, paper_style
+from motion_lib.report.plots import CHANCE_LINE, FULL_INCHES, METHOD_STYLE, error_lengths, paper_style, shared_legend
 from motion_lib.report.tables import NOT_RUN
 
 TEXT_METHODS = ("clip", "names", "motion")
@@ -58,13 +58,13 @@ def probe_figure(probes: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFra
                 part = part[(part["family"] == VIDEO) & part["condition"].isin(ORDERS)]
                 _dots(orders, f"Order of frames: {title}", part, {name: name for name in ORDERS}, FRAME_METHODS)
         _pairs(pairs, numbers[numbers["question"] == SENTENCE])
-        _legend(texts, text_axes[0])
-        _legend(last, orders)
+        for part, ax in ((texts, text_axes[0]), (last, orders)):
+            shared_legend(part, ax, "lower", columns=4, size=7)
         return figure, numbers
 
 
 def _dots(ax: Axes, title: str, frame: pd.DataFrame, rows: Mapping[str, str], methods: Sequence[str]) -> None:
-    """One row of dots with intervals for each condition, one dot a method. Args: rows: condition -> label."""
+    """One row of dots with intervals for each condition of `rows` (condition -> label), one dot a method."""
     if frame.empty:
         return _not_run(ax, title)
     for m, key in enumerate(methods):
@@ -129,12 +129,6 @@ def _pairs(ax: Axes, frame: pd.DataFrame) -> None:
     ax.set(xlabel="Clips that choose their sentence (%)", xlim=(40, 100))
 
 
-def _legend(figure: Figure, ax: Axes) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=7)
-
-
 # ------------------------------------------------------------------ pictures of the minimal pairs
 def pairs_figure(experiment: Experiment) -> tuple[Figure, pd.DataFrame]:
     """The first minimal pair of each kind and an action played both ways, and their sentences.
@@ -149,10 +143,11 @@ def pairs_figure(experiment: Experiment) -> tuple[Figure, pd.DataFrame]:
     actions, both_ways = pairs.actions("test")
     clips, played = (open_clips(d, preprocess, experiment.data.root / "frames", "cropped") for d in (dataset, actions))
     firsts = [next(i for i, pair in enumerate(pairs.pairs) if pair.kind == kind) for kind in KINDS]
-    shown = [clips[2 * first + side] for first in firsts for side in (0, 1)] + [played[0], played[0][::-1]]
+    places = [2 * first + side for first in firsts for side in (0, 1)]
+    shown = [*(clips[place] for place in places), played[0], played[0][::-1]]
     names = [f"{PAIR_LABEL[kind]} ({side})" for kind in KINDS for side in "ab"]
     names += ["an action as it was filmed", PAIR_LABEL[REVERSED_PAIRS]]
-    texts = [sentences.texts[2 * first + side] for first in firsts for side in (0, 1)] + [*both_ways.texts[:2]]
+    texts = [*(sentences.texts[place] for place in places), *both_ways.texts[:2]]
     captions = [f"{name}: {text}" for name, text in zip(names, texts, strict=True)]
     sheet = contact_sheet([frames.transpose(0, 2, 3, 1) for frames in shown], captions)
     return sheet, pd.DataFrame({"clip and sentence": captions})
@@ -170,8 +165,10 @@ def class_figure(records: list[dict], target: str) -> tuple[Figure, pd.DataFrame
     panels = [("UCF-101, reported: read off the authors' published chart", reported)]
     if len(measured):
         panels.append((f"{DATASETS[target].label}, measured: {spread}", measured))
-    labelled = (("reported", "UCF-101", reported), ("measured", target, measured))
-    parts = [frame.assign(source=source, data_set=name) for source, name, frame in labelled]
+    parts = [
+        reported.assign(source="reported", data_set="UCF-101"),
+        measured.assign(source="measured", data_set=target),
+    ]
     return class_bars(panels), pd.concat(parts, ignore_index=True)
 
 
@@ -180,10 +177,9 @@ def class_bars(panels: Sequence[tuple[str, pd.DataFrame]], columns: int = 51) ->
 
     Args:
         panels: (title, frame with the columns class_name and percent, and low, high where there are seeds).
-        columns: bars in a row.
     """
     rows = [
-        (title if start == 0 else f"{title}, continued", frame.iloc[start : start + columns])
+        (title + ", continued" * (start > 0), frame.iloc[start : start + columns])
         for title, frame in panels
         for start in range(0, len(frame), columns)
     ]

@@ -71,9 +71,7 @@ def _pair_conditions(kind: str, scores: np.ndarray, contrasts: np.ndarray | None
 
 
 def pair_outcomes(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Who is right within minimal pairs: clips 2p and 2p + 1, sentences 2p and 2p + 1.
-
-    Source: text and video score of Winoground (Thrush et al. 2022).
+    """Who is right within minimal pairs, clips and sentences 2p and 2p + 1: Winoground's text and video score.
 
     Args:
         scores: (2P, 2P) clips against sentences; only each pair's own four are looked at.
@@ -87,7 +85,7 @@ def pair_outcomes(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def whole_pairs(*rights: np.ndarray) -> np.ndarray:
-    """(P,) bool: everything about a pair is right (Winoground's group score where both outcomes are given)."""
+    """(P,) bool: everything about a pair is right; of both outcomes Winoground's group score (Thrush et al. 2022)."""
     return np.logical_and.reduce([right.reshape(-1, 2).all(axis=1) for right in rights])
 
 
@@ -162,8 +160,6 @@ def train_on_order(
         frames: (N, T, D) embeddings of the clips as played.
         labels: (N,) of their sentences, 2k; backwards 2k + 1.
         prototypes: (2A, D) text features.
-        steps: of AdamW, each on 64 clips.
-        seed: of their draw.
 
     Returns:
         The loss of each step, nats; empty for a head without parameters.

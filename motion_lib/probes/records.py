@@ -106,12 +106,8 @@ def keep(
     """The record of a probe, read if it is there and made otherwise.
 
     Args:
-        experiment: whose data were shown.
-        trained: the model that is probed.
         family: TEXT, VIDEO, PAIRS or ORDER.
-        dataset: name of what was shown.
         made_from: what decides the outcome, besides the weights and the code that all probes share.
-        probe: makes the outcome.
     """
     cfg, weights = experiment.cfg, trained.weights
     drawn = None if weights.checkpoint_sha256 else cfg.seed
@@ -149,10 +145,8 @@ def read_probes(cfg: RunConfig, records: Sequence[dict]) -> list[dict]:
     hashes = ("backbone_sha256", "checkpoint_sha256")
     known = {(r["seed"], r["data"], *(r[name] for name in hashes)) for r in records}
     current = [p for p in ours if (p["seed"], p["data"], *(p["weights"][name] for name in hashes)) in known]
-    for left_out, why in (
-        (len(kept) - len(ours), "of other parameters or an older form"),
-        (len(ours) - len(current), "of weights or data that no record of their seed is of"),
-    ):
+    reasons = ("of other parameters or an older form", "of weights or data that no record of their seed is of")
+    for left_out, why in zip((len(kept) - len(ours), len(ours) - len(current)), reasons, strict=True):
         if left_out:
             print(f"{left_out} probes {why} are left out.")
     return current

@@ -9,25 +9,14 @@ import numpy as np
 import torch
 
 from motion_lib.evaluation import metrics
-from motion_lib.evaluation.features import VideoFeatures
 from motion_lib.evaluation.retrieval import RetrievalResult, score, score_all
 from motion_lib.experiment.experiment import Experiment, Trained
 from motion_lib.methods import DESCRIPTION_KINDS
-from motion_lib.models.prototype import MeanPooling, PrototypeClassifier
-from motion_lib.probes import video_controls
+from motion_lib.models.prototype import MeanPooling
+from motion_lib.probes import text_controls, video_controls
 from motion_lib.probes.pairs import probe_pairs
 from motion_lib.probes.records import TEXT, VIDEO, Condition, Outcome, keep
-from motion_lib.probes.text_controls import (
-    DRAWS,
-    NEAREST,
-    RANDOM,
-    RIVALS,
-    nearest_texts,
-    num_own_texts,
-    random_rivals,
-    right_among,
-    text_controls,
-)  # fmt: skip
+from motion_lib.probes.text_controls import DRAWS, NEAREST, RANDOM, RIVALS
 from motion_lib.probes.video_controls import REVERSED, SHUFFLED, Control
 from motion_lib.texts.descriptions import DescriptionSet
 
@@ -43,19 +32,27 @@ def run_probes(experiment: Experiment, key: str) -> list[Path]:
     return paths
 
 
-# ------------------------------------------------------------------ texts
 def probe_texts(experiment: Experiment, trained: Trained, target: str) -> Path:
     """Other texts for the videos of a target: `text_controls`, and the right text among its nearest rivals."""
     dataset = experiment.data.dataset(target, experiment.cfg.target_subset)
     named = experiment.data.descriptions(target, "object").select(dataset.class_names)
     others = {"objects masked": experiment.data.descriptions(target, "masked"), **experiment.data.other_texts(target)}
-    controls = text_controls(named, others)
+    controls = text_controls.text_controls(named, others)
     sets = {name: draws for name, draws in controls.items() if draws}
-    texts = [[descriptions.sha256 for descriptions in draws] for draws in sets.values()]
+    hashes = [[texts.sha256 for texts in draws] for draws in sets.values()]
 
     def probe() -> Outcome:
         videos = experiment.encode(trained, target, "all").of(dataset)
-        conditions = _text_conditions(trained.model, videos, sets)
+        drawn = [(name, draw, texts) for name, draws in sets.items() for draw, texts in enumerate(draws)]
+        results = score_all(trained.model, videos, [texts for _, _, texts in drawn])
+        # Classes with one and the same text tie, and a tie is wrong: only those with a text of their own can be right.
+        conditions = [
+            Condition(
+                name, of_texts.correct, 1 / of_texts.scores.shape[1], draw=draw,
+                more={"own_texts": text_controls.num_own_texts(texts)},
+            )
+            for (name, draw, texts), of_texts in zip(drawn, results, strict=True)
+        ]  # fmt: skip
         result = score(trained.model, videos, named)
         not_run = {name: "its file is not at hand" for name, draws in controls.items() if not draws}
         if len(named) > RIVALS:
@@ -64,35 +61,21 @@ def probe_texts(experiment: Experiment, trained: Trained, target: str) -> Path:
             not_run |= dict.fromkeys((NEAREST, RANDOM), f"there are only {len(named)} descriptions")
         return Outcome(result.video_ids, result.labels, conditions, not_run, videos.failed, dataset.missing)
 
-    return keep(experiment, trained, TEXT, target, (texts, dataset.stamps(), sys.modules[__name__]), probe)
-
-
-def _text_conditions(
-    model: PrototypeClassifier, videos: VideoFeatures, sets: dict[str, list[DescriptionSet]]
-) -> list[Condition]:
-    flat = [(name, draw, texts) for name, draws in sets.items() for draw, texts in enumerate(draws)]
-    results = score_all(model, videos, [texts for _, _, texts in flat])
-    # Classes with one and the same text tie, and a tie is wrong: only those with a text of their own can be right.
-    own = [{"own_texts": num_own_texts(texts)} for _, _, texts in flat]
-    return [
-        Condition(name, result.correct, 1 / result.scores.shape[1], draw=draw, more=more)
-        for (name, draw, _), result, more in zip(flat, results, own, strict=True)
-    ]
+    return keep(experiment, trained, TEXT, target, (hashes, dataset.stamps(), sys.modules[__name__]), probe)
 
 
 def _rival_conditions(experiment: Experiment, result: RetrievalResult, named: DescriptionSet) -> list[Condition]:
     """The same rivals for every method: those that the backbone's text tower takes to be nearest."""
     with torch.inference_mode():
         features = experiment.vanilla.model.encode_text(named.texts).float().cpu().numpy()
-    rivals = [(NEAREST, 0, nearest_texts(features, RIVALS))]
-    rivals += [(RANDOM, draw, random_rivals(len(named), RIVALS, draw)) for draw in range(DRAWS)]
+    rivals = [(NEAREST, 0, text_controls.nearest_texts(features, RIVALS))]
+    rivals += [(RANDOM, draw, text_controls.random_rivals(len(named), RIVALS, draw)) for draw in range(DRAWS)]
     return [
-        Condition(name, right_among(result.scores, result.labels, indices), 1 / (1 + RIVALS), draw=draw)
+        Condition(name, text_controls.right_among(result.scores, result.labels, indices), 1 / (1 + RIVALS), draw=draw)
         for name, draw, indices in rivals
     ]
 
 
-# ------------------------------------------------------------------ videos
 def probe_videos(experiment: Experiment, trained: Trained, target: str) -> Path:
     """Other frames for the videos of a target: their number, their order, one alone."""
     cfg, model = experiment.cfg, trained.model

@@ -1,16 +1,18 @@
-"""What the probes say, in three tables: texts, frames, pairs."""
+"""What the probes say: answers from their records, all seeds together, every number that follows, three tables."""
 
+from collections.abc import Sequence
 from itertools import product
 
+import numpy as np
 import pandas as pd
 
 from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
-from motion_lib.evaluation.intervals import FINE
+from motion_lib.evaluation.answers import Answers
+from motion_lib.evaluation.intervals import FINE, Interval, joint_means
 from motion_lib.methods import METHODS
-from motion_lib.probes.answers import answers_of, difference, intervals, probe_numbers
 from motion_lib.probes.pairs import PAIR_LABEL, REVERSED_PAIRS, SENTENCE
-from motion_lib.probes.records import PROBED_METHODS, TEXT, VIDEO
+from motion_lib.probes.records import PROBED_METHODS, TEXT, VIDEO, unpack
 from motion_lib.probes.text_controls import MOTION, NEAREST, RANDOM, TEXT_CONTROLS
 from motion_lib.probes.video_controls import FILMED, ORDERS, REVERSED, SHUFFLED, SPREAD, frames_label
 from motion_lib.report.tables import NOT_RUN, Percent, Points, select, write_table
@@ -22,6 +24,102 @@ TAUGHT = {
 }
 
 
+def answers_of(records: Sequence[dict], **wanted: object) -> Answers | None:
+    """All seeds and draws of one method's condition, whose fields are `wanted`; None where it was not run.
+
+    `right` is a share over the draws; `classes` and `groups` are both what the probe's intervals resample.
+    """
+    parts, videos, chance = [], [], float("nan")
+    for record in sorted(records, key=lambda record: record["seed"]):
+        draws = select(record["conditions"], **wanted)
+        if draws:
+            right = np.mean([unpack(c["correct"], c["clips"]) for c in draws], axis=0)
+            clusters = np.array(draws[0].get("clusters", record["clusters"]).split(), dtype=np.int64)
+            parts.append((right, np.full(len(right), record["seed"]), clusters, clusters))
+            videos.append(record["video_list_hash"])
+            chance = draws[0]["chance"]
+    return Answers(*map(np.concatenate, zip(*parts, strict=True)), tuple(videos), chance) if parts else None
+
+
+def difference(one: Answers | None, other: Answers | None) -> Answers | None:
+    """Paired, `one` less `other`; None where they were not run with a seed in common."""
+    if one is None or other is None or not set(one.known_seeds) & set(other.known_seeds):
+        return None
+    return one.less(other)
+
+
+def intervals(several: Sequence[Answers], resamples: int = 10_000) -> list[Interval]:
+    """Means with 95 % limits; answers to the same clips are resampled together, as one by one would take minutes."""
+    together: dict[bytes, list[int]] = {}
+    for index, answers in enumerate(several):
+        together.setdefault(answers.classes.tobytes(), []).append(index)
+    limits = np.empty((len(several), 2))
+    for members in together.values():
+        values = np.stack([several[i].right for i in members], axis=1)
+        means = joint_means(values, several[members[0]].classes, resamples=resamples)
+        limits[members] = np.quantile(means, (0.025, 0.975), axis=0).T
+    return [Interval(answers.mean, *pair) for answers, pair in zip(several, limits.tolist(), strict=True)]
+
+
+# ------------------------------------------------------------------ all numbers
+_IDENTITY = ("name", "kind", "frames", "of")  # of a condition; "of": which question was asked of minimal pairs
+_MEASURED = ("own_texts", "pairs_right", "other_first_answer", "largest_change_of_a_logit", "steps")
+COLUMNS = (
+    "family", "dataset", "method", "condition", "kind", "frames", "question", "percent", "low", "high", "change",
+    "change_low", "change_high", "chance", "seeds", *_MEASURED,
+)  # fmt: skip
+_USUAL = {NEAREST: RANDOM} | dict.fromkeys(TEXT_CONTROLS, MOTION) | dict.fromkeys(ORDERS, FILMED)
+
+
+def probe_numbers(probes: list[dict]) -> pd.DataFrame:
+    """Every condition of every probe, columns as COLUMNS; from percent to chance in percent.
+
+    Intervals are 95 % over classes, or over what the clips of a pair differ in, all seeds of one together. A change is
+    paired: to the motion description, to the random rivals, to the clip as filmed, to the number of frames as tested.
+    What else was measured is the mean over seeds and draws, and of logits the largest.
+    """
+    subjects = dict.fromkeys((p["family"], p["dataset"], p["method"]) for p in probes)
+    rows = [
+        (family, dataset, method, *row)
+        for family, dataset, method in subjects
+        for row in _rows(select(probes, family=family, method=method, dataset=dataset))
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _rows(records: list[dict]) -> list[tuple]:
+    """One row a condition of one method on one data set."""
+    conditions: dict[tuple, list[dict]] = {}
+    for condition in (c for record in records for c in record["conditions"]):
+        key = tuple(condition.get(name, "") for name in _IDENTITY)
+        conditions.setdefault(key, []).append(condition)
+    as_tested = next((frames for name, _, frames, _ in conditions if name == FILMED), 0)
+    answers, changes = {}, {}
+    for key in conditions:
+        asked = {name: value for name, value in zip(_IDENTITY, key, strict=True) if value != ""}
+        answers[key] = answers_of(records, **asked)
+    for key, of_key in answers.items():
+        name, kind, frames, question = key
+        usual = (_USUAL.get(name, name), kind, as_tested if name == SPREAD else frames, question)
+        changes[key] = None if usual == key else difference(of_key, answers.get(usual))
+    run = [*answers.values(), *filter(None, changes.values())]
+    limits = dict(zip(map(id, run), intervals(run), strict=True))
+    nothing = (float("nan"),) * 3
+    return [
+        (
+            *key, *(100 * value for part in (answers[key], changes[key]) for value in limits.get(id(part), nothing)),
+            100 * answers[key].chance, len(answers[key].known_seeds), *_measured(of_key),
+        )
+        for key, of_key in conditions.items()
+    ]  # fmt: skip
+
+
+def _measured(conditions: list[dict]) -> list[float]:
+    known = {name: [c[name] for c in conditions if name in c] or [float("nan")] for name in _MEASURED}
+    return [max(values) if "largest" in name else float(np.mean(values)) for name, values in known.items()]
+
+
+# ------------------------------------------------------------------ tables
 def write_probe_tables(probes: list[dict], cfg: RunConfig) -> dict[str, pd.DataFrame]:
     """The three tables over all seeds, written and returned by name."""
     numbers = probe_numbers(probes)
@@ -35,7 +133,7 @@ def write_probe_tables(probes: list[dict], cfg: RunConfig) -> dict[str, pd.DataF
     return tables
 
 
-def _rows(numbers: pd.DataFrame, **wanted: object) -> pd.DataFrame:
+def _where(numbers: pd.DataFrame, **wanted: object) -> pd.DataFrame:
     """The rows whose columns have these values."""
     return numbers[(numbers[list(wanted)] == list(wanted.values())).all(axis=1)]
 
@@ -59,9 +157,9 @@ def text_table(probes: list[dict], numbers: pd.DataFrame, targets: tuple[str, ..
     """
     rows = []
     for target in targets:
-        gaps, known = _gaps(probes, target), _rows(numbers, family=TEXT, dataset=target)
+        gaps, known = _gaps(probes, target), _where(numbers, family=TEXT, dataset=target)
         for name in (*TEXT_CONTROLS, NEAREST, RANDOM):
-            results = {key: _rows(known, method=key, condition=name) for key in PROBED_METHODS}
+            results = {key: _where(known, method=key, condition=name) for key in PROBED_METHODS}
             ours = results["motion"]
             own = ours["own_texts"].dropna()  # rivals are not texts of another kind
             row = {
@@ -91,20 +189,20 @@ def frame_table(probes: list[dict], numbers: pd.DataFrame, targets: tuple[str, .
 
     Frames are from the middles of as many segments; where a method's weights do not allow a number, the reason stands.
     """
-    counts = sorted(_rows(numbers, condition=SPREAD)["frames"].unique())
+    counts = sorted(_where(numbers, condition=SPREAD)["frames"].unique())
     rows = []
     for target, key in product(targets, PROBED_METHODS):
-        known = _rows(numbers, family=VIDEO, dataset=target, method=key)
+        known = _where(numbers, family=VIDEO, dataset=target, method=key)
         named = known[known["kind"] == "object"]
         kept = select(probes, family=VIDEO, method=key, dataset=target)
         reasons = {what: why for probe in kept for what, why in probe["not_run"].items()}
         row = {"Target": DATASETS[target].label, "Method": METHODS[key].label, "Head": METHODS[key].head}
         for count in counts:
-            result, label = _rows(named, condition=SPREAD, frames=count), frames_label(count)
+            result, label = _where(named, condition=SPREAD, frames=count), frames_label(count)
             row[label] = _share(result) if len(result) else reasons.get(label, NOT_RUN)
-        row["1 frame, change"] = _change(_rows(named, condition=SPREAD, frames=1))
-        row[FILMED] = _share(_rows(named, condition=FILMED))
-        row |= {f"{order}, change": _change(_rows(named, condition=order)) for order in ORDERS if order != FILMED}
+        row["1 frame, change"] = _change(_where(named, condition=SPREAD, frames=1))
+        row[FILMED] = _share(_where(named, condition=FILMED))
+        row |= {f"{order}, change": _change(_where(named, condition=order)) for order in ORDERS if order != FILMED}
         moved = known[known["condition"].isin((REVERSED, SHUFFLED))]
         first, logit = moved["other_first_answer"].max(), moved["largest_change_of_a_logit"].max()
         row["order alone: other first answer, %"] = Percent(first) if len(moved) else NOT_RUN
@@ -120,11 +218,11 @@ def pair_table(numbers: pd.DataFrame) -> pd.DataFrame:
     Intervals are 95 % over what the clips of a pair differ in: which two objects or motions, which action. Below the
     methods two heads that were taught to tell actions from their reversals, on clips that they were not taught with.
     """
-    asked, rows = _rows(numbers, question=SENTENCE), []
+    asked, rows = _where(numbers, question=SENTENCE), []
     for key, label in ({key: METHODS[key].label for key in PROBED_METHODS} | TAUGHT).items():
         row: dict[str, object] = {"Method": label}
         for kind in [REVERSED_PAIRS] if key in TAUGHT else PAIR_LABEL:
-            result = _rows(asked, method=key, condition=kind)
+            result = _where(asked, method=key, condition=kind)
             row[PAIR_LABEL[kind]] = _share(result, "percent", "low", "high")
             row[f"{PAIR_LABEL[kind]}, whole pairs"] = Percent(result["pairs_right"].iloc[0]) if len(result) else NOT_RUN
         row["Steps of teaching"] = round(result["steps"].iloc[0]) if key in TAUGHT and len(result) else ""

@@ -20,7 +20,6 @@ NUMBER_COLUMNS = (
 )  # fmt: skip
 
 
-# ------------------------------------------------------------------ all numbers
 def write_numbers(records: Sequence[dict], cfg: RunConfig) -> Path:
     """Write `results/<profile>/numbers.csv`: every metric and protocol of every record, one number a row.
 
@@ -52,7 +51,6 @@ def _values(metrics: dict[str, float]) -> Iterator[tuple[str, tuple]]:
             yield name, (value, metrics.get(f"{name}_low"), metrics.get(f"{name}_high"))
 
 
-# ------------------------------------------------------------------ protocols
 def protocol_table(records: Sequence[dict], datasets: Sequence[str], methods: Sequence[str]) -> pd.DataFrame:
     """Top-1 by every protocol, mean over seeds: one row a target, description kind and protocol, one column a method.
 
@@ -79,7 +77,6 @@ def _protocol_cell(cells: list[dict]) -> Percent | Spread | str:
     return Spread(mean, float(np.mean([cell["sd"] for cell in cells]))) if "sd" in cells[0] else Percent(mean)
 
 
-# ------------------------------------------------------------------ classes
 @cache
 def reported_classes() -> pd.DataFrame:
     """The authors' published chart of UCF-101, read off it: class_name and percent, best class first."""
@@ -99,6 +96,6 @@ def measured_classes(records: list[dict], dataset: str, method: str = "motion", 
     answers = answers_of(chosen)
     frame = pd.DataFrame({"class": answers.classes, "seed": answers.seeds, "percent": 100 * answers.right})
     of_seeds = frame.groupby(["class", "seed"])["percent"].mean().groupby("class").agg(["mean", "min", "max"])
-    names = chosen[0]["class_names"]
-    table = pd.DataFrame([(names[c], *row) for c, row in zip(of_seeds.index, of_seeds.to_numpy(), strict=True)])
-    return table.set_axis(columns, axis=1).sort_values("percent", ascending=False, kind="stable", ignore_index=True)
+    table = of_seeds.reset_index().set_axis(columns, axis=1)
+    table["class_name"] = [chosen[0]["class_names"][c] for c in of_seeds.index]
+    return table.sort_values("percent", ascending=False, kind="stable", ignore_index=True)

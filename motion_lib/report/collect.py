@@ -14,22 +14,11 @@ from motion_lib.experiment.inputs import missing_inputs, stop_without
 from motion_lib.experiment.records import read_records, records_dir
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
 from motion_lib.people.ratings import NOT_COLLECTED, StudyResult
+from motion_lib.report import tables as papers
 from motion_lib.report.breakdowns import protocol_table, write_numbers
 from motion_lib.report.claims import AGREES, curves, curves_table, findings, findings_table
 from motion_lib.report.items import item_verdicts, numbers_table, paper_numbers, people_asked
-from motion_lib.report.tables import (
-    KIND_LABEL,
-    NOT_RUN,
-    Percent,
-    Points,
-    epoch_table,
-    mean_acc,
-    retrieval_table,
-    select,
-    shown,
-    temporal_table,
-    write_table,
-)
+from motion_lib.report.tables import KIND_LABEL, NOT_RUN, Percent, Points, mean_acc, select, shown, write_table
 
 
 def collect_records(cfg: RunConfig) -> list[dict]:
@@ -65,9 +54,10 @@ class Report:
         records, cfg = self.records, self.cfg
         tables = {}
         for offset, target in enumerate(cfg.targets):
-            tables[f"table{2 + offset}"] = retrieval_table(records, target, TABLE_METHODS, human_cells(cfg, target))
-            tables[f"table{4 + offset}"] = temporal_table(records, target)
-            tables[f"table{6 + offset}"] = epoch_table(records, "motion", target)
+            human = human_cells(cfg, target)
+            tables[f"table{2 + offset}"] = papers.retrieval_table(records, target, TABLE_METHODS, human)
+            tables[f"table{4 + offset}"] = papers.temporal_table(records, target)
+            tables[f"table{6 + offset}"] = papers.epoch_table(records, "motion", target)
         tables["items"] = item_verdicts(self.findings, self.curves, self.numbers, cfg, self.people)
         tables["claims"] = findings_table(self.findings)
         tables["overfitting"] = curves_table(self.curves)
@@ -143,11 +133,7 @@ def say(*sentences: str) -> None:
 
 
 def read_table(cfg: RunConfig, name: str) -> pd.DataFrame:
-    """A table that an earlier notebook wrote, as text.
-
-    Raises:
-        FileNotFoundError: that says to run the notebooks.
-    """
+    """A table that an earlier notebook wrote, as text."""
     path = cfg.results_dir / "tables" / f"{name}.csv"
     if not path.is_file():
         raise FileNotFoundError(f"table {name!r} is not there: run the notebooks before 07_report.")

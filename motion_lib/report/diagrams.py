@@ -107,7 +107,6 @@ def contact_sheet(clips: Sequence[np.ndarray], captions: Sequence[str]) -> Figur
 
     Args:
         clips: (T, H, W, 3) uint8 each.
-        captions: one a clip.
     """
     width = FULL_INCHES - 2 * _MARGIN
     with paper_style():
@@ -130,8 +129,6 @@ def caption_table(headers: Sequence[str], rows: Sequence[Sequence[str]], widths:
     """Texts side by side, wrapped: an ordinary caption beside a motion description (Figure 1).
 
     Args:
-        headers: of the columns.
-        rows: a text for each column.
         widths: shares of the page.
     """
     with paper_style():

@@ -180,29 +180,24 @@ def item_verdicts(
         ]
     own_texts = "counted by the same rule, but of this project's sentences" if cfg.profile == "miniature" else "counted"
     pictures = ("a caption beside a motion description", "prompt, description, masked description", "the method")
+    asked = [number for number in numbers if not number.people]
+    models = counted([number.verdict for number in asked], "the paper's data")
+    if models[1] == NOT_RUN:
+        models = (*models[:2], "; ".join(dict.fromkeys(number.reason for number in asked)))
+    rated = (NOT_COLLECTED, NOT_RUN, _PEOPLE)
+    if people.rated:
+        found = f"{people.rated} of {len(REPORTED_LIKERT)} attributes rated"
+        rated = (found, NO_VERDICT, "by other people: see table1")
     no_number = ("made here", NO_VERDICT, "an illustration: there is no number to compare")
     rows = [
-        ("Table 1", "ratings of the descriptions", *_rated(people)),
+        ("Table 1", "ratings of the descriptions", *rated),
         *sorted(rows),
-        ("Tables 2 and 3, numbers", "20 percentages", *_of_models([n for n in numbers if not n.people])),
+        ("Tables 2 and 3, numbers", "20 percentages", *models),
         ("Tables 2 and 3, people", "98 and 98 %, 97.5 and 96 %", *studied([n for n in numbers if n.people], people)),
         *((f"Figure {number}", what, *no_number) for number, what in enumerate(pictures, start=1)),
         ("Appendix D.2", "words and verbs per description", "see statistics", NO_VERDICT, own_texts),
     ]
     return pd.DataFrame(rows, columns=["Item of the paper", "What it says", "Found here", "Verdict", "Reason"])
-
-
-def _of_models(numbers: Sequence[PaperNumber]) -> _Row:
-    """Of the models' percentages; where none was run, the reasons that each has."""
-    found, verdict, reason = counted([number.verdict for number in numbers], "the paper's data")
-    return found, verdict, "; ".join(dict.fromkeys(n.reason for n in numbers)) if verdict == NOT_RUN else reason
-
-
-def _rated(people: People) -> _Row:
-    """Of Table 1."""
-    if not people.rated:
-        return NOT_COLLECTED, NOT_RUN, _PEOPLE
-    return f"{people.rated} of {len(REPORTED_LIKERT)} attributes rated", NO_VERDICT, "by other people: see table1"
 
 
 def studied(numbers: Sequence[PaperNumber], people: People) -> _Row:

@@ -14,6 +14,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from scipy.optimize import isotonic_regression
 
@@ -68,14 +69,12 @@ def error_lengths(frame: pd.DataFrame) -> np.ndarray:
     return np.abs(frame[["low", "high"]].to_numpy().T - frame["percent"].to_numpy())
 
 
-def _legend_above(figure: Figure, ax: Axes) -> None:
+def shared_legend(figure: Figure, ax: Axes, side: str = "upper", columns: int = 5, size: float = 7.5) -> None:
     """One legend for all panels, outside of them, where it hides nothing."""
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5), frameon=False)
-
-
-def _whole_epochs(ax: Axes) -> None:
-    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    if handles:
+        place = {"loc": f"outside {side} center", "ncols": min(len(labels), columns)}
+        figure.legend(handles, labels, frameon=False, fontsize=size, **place)
 
 
 # ------------------------------------------------------------------ named to masked
@@ -87,7 +86,6 @@ def retrieval_figure(measured: _Panels, reported: _Panels, chance: Mapping[str, 
 
     Args:
         measured: title -> method key -> (named, masked) percent; a panel without methods says "not run".
-        reported: the same, with hollow markers.
         chance: title -> percent that guessing gives, a dotted line.
     """
     with paper_style():
@@ -145,8 +143,8 @@ def history_figure(histories: Mapping[str, Sequence[dict]]) -> Figure:
                 values = [factor * row[name] for row in rows]
                 ax.plot([row["epoch"] for row in rows], values, color=colour, marker=marker, label=METHODS[key].label)
             ax.set(xlabel="Epoch", ylabel=label)
-            _whole_epochs(ax)
-        _legend_above(figure, axes[0])
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        shared_legend(figure, axes[0])
         return figure
 
 
@@ -169,12 +167,12 @@ def epoch_figure(curves: Mapping[str, pd.DataFrame], chance: Mapping[str, float]
             if chance and title in chance:
                 ax.axhline(chance[title], **CHANCE_LINE, label="chance")
             ax.set(title=title, xlabel="Epoch (0: before fine-tuning)")
-            _whole_epochs(ax)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[0, 0].set_ylim(0, 1.04 * axes[0, 0].get_ylim()[1])
         axes[0, 0].set_ylabel("Top-1 accuracy (%)")
         if any(frame["low"].notna().any() for frame in curves.values()):
             figure.supxlabel("Bands: 95 % interval of the mean over training seeds (Student's t)", fontsize=7.5)
-        _legend_above(figure, axes[0, 0])
+        shared_legend(figure, axes[0, 0])
         return figure
 
 
@@ -184,7 +182,6 @@ def bar_figure(frame: pd.DataFrame, methods: Sequence[str], error_bars: str) -> 
 
     Args:
         frame: columns method, target, kind, percent, low, high.
-        methods: keys of at most three.
         error_bars: what they show, printed below.
     """
     with paper_style():
@@ -203,5 +200,5 @@ def bar_figure(frame: pd.DataFrame, methods: Sequence[str], error_bars: str) -> 
             ax.set(title=target, xticks=places, xticklabels=kinds)
         axes[0, 0].set_ylabel("Top-1 accuracy (%)")
         figure.supxlabel(f"Error bars: {error_bars}", fontsize=7.5)
-        _legend_above(figure, axes[0, 0])
+        shared_legend(figure, axes[0, 0])
         return figure

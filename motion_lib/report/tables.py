@@ -146,13 +146,14 @@ def candidates(records: Sequence[dict], dataset: str) -> int:
 
 
 # ------------------------------------------------------------------ the paper's tables
-def _columns(what: str, cells: Mapping[str, object]) -> dict[str, object]:
-    """Two cells of a row, objects named and masked."""
-    return {f"{what}, {label}": cells[kind] for kind, label in KIND_LABEL.items()}
-
-
 def _measured(records: Sequence[dict]) -> dict[str, object]:
     return _columns("Measured", {kind: measured_cell(select(records, descriptions=kind)) for kind in KIND_LABEL})
+
+
+def _columns(what: str, cells: Mapping[str, object] | object) -> dict[str, object]:
+    """Two cells of a row, objects named and masked."""
+    cells = cells if isinstance(cells, Mapping) else dict.fromkeys(KIND_LABEL, cells)
+    return {f"{what}, {label}": cells[kind] for kind, label in KIND_LABEL.items()}
 
 
 def retrieval_table(
@@ -161,8 +162,6 @@ def retrieval_table(
     """Table 2 or 3: one row a method; reported percent of the paper, measured percent of this profile.
 
     Args:
-        records: all of a profile.
-        dataset: the target.
         methods: keys, in the order of the rows.
         human: {kind: outcome of the retrieval study}; without one the human row is reported only.
     """
@@ -171,29 +170,26 @@ def retrieval_table(
         of_method, percents = select(final, method=method.key), REPORTED_RETRIEVAL[paper].get(method.paper_row)
         named = select(of_method, descriptions="object")
         row = {"Method": method.label, "Weights run": named[0]["weights"] if named else NOT_RUN}
-        row |= _columns("Reported", {k: Reported(percents[k]) if percents else "not in the paper" for k in KIND_LABEL})
+        row |= _columns("Reported", {k: Reported(percents[k]) for k in KIND_LABEL} if percents else "not in the paper")
         drop = (mean_acc(named) - mean_acc(of_method, descriptions="masked")) / 100
         rows.append(row | _measured(of_method) | {"Measured drop": NOT_RUN if math.isnan(drop) else Percent(drop)})
-    here = candidates(final, dataset)
-    chance = {"Method": "Chance", "Weights run": "none"}
-    chance |= _columns("Reported", dict.fromkeys(KIND_LABEL, Chance(DATASETS[paper].classes)))
-    chance |= _columns("Measured", dict.fromkeys(KIND_LABEL, Chance(here) if here else NOT_RUN))
-    people = {"Method": "Human estimate", "Weights run": "people"}
-    people |= _columns("Reported", {kind: Reported(p) for kind, p in REPORTED_RETRIEVAL[paper]["Human"].items()})
-    people |= _columns("Measured", human or dict.fromkeys(KIND_LABEL, NOT_COLLECTED))
-    return pd.DataFrame([*rows, chance | {"Measured drop": Percent(0.0)}, people | {"Measured drop": NOT_COLLECTED}])
+    here, there = candidates(final, dataset), DATASETS[paper].classes
+    people = {kind: Reported(percent) for kind, percent in REPORTED_RETRIEVAL[paper]["Human"].items()}
+    for label, weights, reported, measured, drop in (
+        ("Chance", "none", Chance(there), Chance(here) if here else NOT_RUN, Percent(0.0)),
+        ("Human estimate", "people", people, human or NOT_COLLECTED, NOT_COLLECTED),
+    ):
+        cells = _columns("Reported", reported) | _columns("Measured", measured)
+        rows.append({"Method": label, "Weights run": weights} | cells | {"Measured drop": drop})
+    return pd.DataFrame(rows)
 
 
 def temporal_table(records: list[dict], dataset: str) -> pd.DataFrame:
     """Table 4 or 5: mean pooling against the temporal transformer; the paper's numbers are not in the text at hand."""
-    final = select(records, dataset=dataset, epoch=None)
-    heads = {"motion": "mean over frames", "motion_temporal": "6-layer temporal transformer"}
-    return pd.DataFrame(
-        [
-            {"Video head": head, "Reported": UNAVAILABLE, **_measured(select(final, method=key))}
-            for key, head in heads.items()
-        ]
-    )
+    final, rows = select(records, dataset=dataset, epoch=None), []
+    for key, head in (("motion", "mean over frames"), ("motion_temporal", "6-layer temporal transformer")):
+        rows.append({"Video head": head, "Reported": UNAVAILABLE} | _measured(select(final, method=key)))
+    return pd.DataFrame(rows)
 
 
 def epoch_table(records: list[dict], method: str, dataset: str) -> pd.DataFrame:

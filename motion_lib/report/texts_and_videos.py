@@ -14,7 +14,6 @@ from motion_lib.texts import descriptions as texts
 from motion_lib.texts.generation import prompt_of
 
 
-# ------------------------------------------------------------------ 00 setup
 def dataset_table(experiment: Experiment) -> pd.DataFrame:
     """Videos, classes and absent files of every data set and subset that the experiment uses."""
     cfg = experiment.cfg
@@ -49,7 +48,6 @@ def backbone_table(experiment: Experiment) -> pd.DataFrame:
     return experiment.backbone_knowledge()
 
 
-# ------------------------------------------------------------------ 01 descriptions
 def caption_figure(experiment: Experiment, classes: int) -> tuple[Figure, pd.DataFrame]:
     """Figure 1: an ordinary caption beside the motion description of the same class, and the texts."""
     named = experiment.data.descriptions(experiment.cfg.source, "object")

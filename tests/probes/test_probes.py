@@ -16,7 +16,6 @@ from motion_lib.probes import pairs as pair_probing
 from motion_lib.probes import records as probe_records
 from motion_lib.probes import run as probing
 from motion_lib.probes import video_controls
-from motion_lib.probes.answers import answers_of, difference, intervals, probe_numbers
 from motion_lib.probes.figures import pairs_figure, probe_figure
 from motion_lib.probes.pairs import CLIP, PAIR_LABEL, REVERSED_PAIRS, SENTENCE, probe_order
 from motion_lib.probes.records import (
@@ -33,8 +32,12 @@ from motion_lib.probes.records import (
 )
 from motion_lib.probes.run import run_probes
 from motion_lib.probes.tables import (
+    answers_of,
+    difference,
     frame_table,
+    intervals,
     pair_table,
+    probe_numbers,
     text_table,
     write_probe_tables,
 )

@@ -1,5 +1,9 @@
 """Figures: legible, of the paper's width, never changing on their own."""
 
+import base64
+import io
+import re
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -133,4 +137,12 @@ def test_a_saved_figure_never_changes_on_its_own(cfg, name):
     assert b"<text" in svg  # texts stay texts
     assert b"\r" not in csv
     with Image.open(path) as picture:
-        assert picture.width == round(300 * plots.FULL_INCHES)
+        assert (picture.width, picture.mode) == (round(300 * plots.FULL_INCHES), "P")
+        assert set(picture.info) == {"dpi"}  # nothing else that could change
+
+
+def test_frames_are_kept_at_their_own_resolution(cfg):
+    path = plots.save_figure(diagrams.contact_sheet([CLIP], ["a"]), cfg, "sheet")
+    (embedded,) = re.findall(r"base64,([^\"]+)", path.with_suffix(".svg").read_text())
+    with Image.open(io.BytesIO(base64.b64decode(embedded))) as picture:
+        assert picture.size == (8 * 64 + 7 * (64 // 24), 64)
