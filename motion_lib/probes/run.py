@@ -17,7 +17,7 @@ from motion_lib.probes import text_controls, video_controls
 from motion_lib.probes.pairs import probe_pairs
 from motion_lib.probes.records import TEXT, VIDEO, Condition, Outcome, keep
 from motion_lib.probes.text_controls import DRAWS, NEAREST, RANDOM, RIVALS
-from motion_lib.probes.video_controls import REVERSED, SHUFFLED, Control
+from motion_lib.probes.video_controls import REVERSED, SHUFFLED, Control, score_controls
 from motion_lib.texts.descriptions import DescriptionSet
 
 
@@ -84,8 +84,7 @@ def probe_videos(experiment: Experiment, trained: Trained, target: str) -> Path:
 
     def probe() -> Outcome:
         clips = experiment.data.clips(target, cfg.target_subset, model.preprocess)
-        found = video_controls.score_controls(model, clips, controls, sets, cfg.max_missing, cfg.num_workers)
-        scores, shown, failed = found
+        scores, shown, failed = score_controls(model, clips, controls, sets, cfg.max_missing, cfg.num_workers)
         labels = np.array([item.label for item in shown])
         conditions = _video_conditions(controls, scores, labels)
         if model.independent_frames and isinstance(model.head, MeanPooling):

@@ -14,7 +14,7 @@ from motion_lib.experiment.inputs import missing_inputs, stop_without
 from motion_lib.experiment.records import read_records, records_dir
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
 from motion_lib.people.ratings import NOT_COLLECTED, StudyResult
-from motion_lib.report import tables as papers
+from motion_lib.report import tables as paper_tables
 from motion_lib.report.breakdowns import protocol_table, write_numbers
 from motion_lib.report.claims import AGREES, curves, curves_table, findings, findings_table
 from motion_lib.report.items import item_verdicts, numbers_table, paper_numbers, people_asked
@@ -55,9 +55,9 @@ class Report:
         tables = {}
         for offset, target in enumerate(cfg.targets):
             human = human_cells(cfg, target)
-            tables[f"table{2 + offset}"] = papers.retrieval_table(records, target, TABLE_METHODS, human)
-            tables[f"table{4 + offset}"] = papers.temporal_table(records, target)
-            tables[f"table{6 + offset}"] = papers.epoch_table(records, "motion", target)
+            tables[f"table{2 + offset}"] = paper_tables.retrieval_table(records, target, TABLE_METHODS, human)
+            tables[f"table{4 + offset}"] = paper_tables.temporal_table(records, target)
+            tables[f"table{6 + offset}"] = paper_tables.epoch_table(records, "motion", target)
         tables["items"] = item_verdicts(self.findings, self.curves, self.numbers, cfg, self.people)
         tables["claims"] = findings_table(self.findings)
         tables["overfitting"] = curves_table(self.curves)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
 from motion_lib.data.datasets import check_missing
 from motion_lib.evaluation.features import encode_videos
@@ -51,20 +50,17 @@ def evaluate_own_model(model: VideoTextModel, experiment: Experiment, against: s
             recorded = select(records, dataset=target, method=against, descriptions=kind, epoch=None)
             result = replace(everything.among(counted), failed=part.failed, missing=part.dataset.missing)
             lists = experiment.data.protocol_lists(target, kind)
+            protocols = protocol_results(everything, lists, cfg.bootstrap_resamples)
             row = {"Target": DATASETS[target].label, "Descriptions": KIND_LABEL[kind]}
             row["Videos"] = f"{len(result.labels)} ({subset})"
-            row |= _measured(result, protocol_results(everything, lists, cfg.bootstrap_resamples), cfg)
+            row["Top-1"] = Percent(*result.interval(cfg.bootstrap_resamples))
+            row |= {"Top-5": Percent(result.accuracy(5)), "Mean per class": Percent(result.mean_per_class_acc)}
+            for name in (FULL, MEAN_OF_SPLITS, HALF):
+                row[name.capitalize()] = Percent(protocols[name]["acc1"]) if "acc1" in protocols[name] else NOT_RUN
+            row |= {"Chance": Percent(1 / result.scores.shape[1]), "Unreadable": len(result.failed)}
+            row["Not on disk"] = len(result.missing)
             rows.append(row | {f"Less {METHODS[against].label}, points": _gap(result, recorded)})
     return pd.DataFrame(rows)
-
-
-def _measured(result: RetrievalResult, protocols: dict[str, dict], cfg: RunConfig) -> dict[str, object]:
-    row = {"Top-1": Percent(*result.interval(cfg.bootstrap_resamples)), "Top-5": Percent(result.accuracy(5))}
-    row["Mean per class"] = Percent(result.mean_per_class_acc)
-    for name in (FULL, MEAN_OF_SPLITS, HALF):
-        row[name.capitalize()] = Percent(protocols[name]["acc1"]) if "acc1" in protocols[name] else NOT_RUN
-    row |= {"Chance": Percent(1 / result.scores.shape[1]), "Unreadable": len(result.failed)}
-    return row | {"Not on disk": len(result.missing)}
 
 
 def _gap(result: RetrievalResult, recorded: list[dict]) -> Points | str:
