@@ -63,10 +63,19 @@ def probe_figure(probes: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFra
         return figure, numbers
 
 
+def _not_run(ax: Axes, title: str, frame: pd.DataFrame) -> bool:
+    """Give a panel its title; whether there is nothing to draw, which it says."""
+    ax.set_title(title)
+    if frame.empty:
+        ax.set(xticks=[], yticks=[])
+        ax.text(0.5, 0.5, NOT_RUN, transform=ax.transAxes, ha="center", va="center", color="0.35")
+    return frame.empty
+
+
 def _dots(ax: Axes, title: str, frame: pd.DataFrame, rows: Mapping[str, str], methods: Sequence[str]) -> None:
     """One row of dots with intervals for each condition of `rows` (condition -> label), one dot a method."""
-    if frame.empty:
-        return _not_run(ax, title)
+    if _not_run(ax, title, frame):
+        return
     for m, key in enumerate(methods):
         part = frame[frame["method"] == key].set_index("condition").reindex(list(rows))
         y = np.arange(len(rows)) + (m - (len(methods) - 1) / 2) * 0.62 / max(len(methods) - 1, 1)
@@ -74,8 +83,7 @@ def _dots(ax: Axes, title: str, frame: pd.DataFrame, rows: Mapping[str, str], me
         style = {"fmt": marker, "ms": 3.6, "color": colour, "lw": 0, "elinewidth": 0.8, "label": METHODS[key].label}
         ax.errorbar(part["percent"], y, xerr=error_lengths(part), **style)
     ax.set_yticks(np.arange(len(rows)), list(rows.values()))
-    ax.set(title=title, xlabel="Top-1 accuracy (%)", ylim=(len(rows) - 0.5, -0.5))
-    ax.set_xlim(left=0)
+    ax.set(xlabel="Top-1 accuracy (%)", ylim=(len(rows) - 0.5, -0.5), xlim=(0, None))
     ax.grid(True, axis="x")
     ax.grid(False, axis="y")
     for y in np.arange(len(rows) - 1) + 0.5:
@@ -83,15 +91,10 @@ def _dots(ax: Axes, title: str, frame: pd.DataFrame, rows: Mapping[str, str], me
     ax.axvline(frame["chance"].min(), **CHANCE_LINE, label="chance", zorder=0)
 
 
-def _not_run(ax: Axes, title: str) -> None:
-    ax.set(title=title, xticks=[], yticks=[])
-    ax.text(0.5, 0.5, NOT_RUN, transform=ax.transAxes, ha="center", va="center", color="0.35")
-
-
 def _counts(ax: Axes, title: str, frame: pd.DataFrame) -> None:
     """Top-1 against the number of frames."""
-    if frame.empty:
-        return _not_run(ax, title)
+    if _not_run(ax, title, frame):
+        return
     for key in FRAME_METHODS:
         part = frame[frame["method"] == key].sort_values("frames")
         colour, marker = METHOD_STYLE[key]
@@ -103,8 +106,7 @@ def _counts(ax: Axes, title: str, frame: pd.DataFrame) -> None:
     ax.set_xticks(counts, [str(count) for count in counts])
     ax.minorticks_off()
     ax.axhline(frame["chance"].min(), **CHANCE_LINE, zorder=0)
-    ax.set(title=title, xlabel="Frames per clip", ylabel="Top-1 accuracy (%)")
-    ax.set_ylim(bottom=0)
+    ax.set(xlabel="Frames per clip", ylabel="Top-1 accuracy (%)", ylim=(0, None))
 
 
 def _pairs(ax: Axes, frame: pd.DataFrame) -> None:
@@ -115,17 +117,13 @@ def _pairs(ax: Axes, frame: pd.DataFrame) -> None:
         return
     taught = frame[frame["family"] == ORDER].set_index("method")
     for key, y, face in zip(_TAUGHT_LABEL, (3.82, 4.18), ("black", "white"), strict=True):
-        if key not in taught.index:
-            continue
-        row = taught.loc[[key]]
-        ax.errorbar(
-            row["percent"], [y], xerr=error_lengths(row), fmt="*", ms=6, color="black", elinewidth=0.8, mfc=face
-        )
-        # On the side that has room for it.
-        low, high = row["low"].item(), row["high"].item()
-        x, shift, side = (high, 5, "left") if high < 75 else (low, -5, "right")
-        place = {"xytext": (shift, 0), "textcoords": "offset points", "va": "center", "ha": side}
-        ax.annotate(_TAUGHT_LABEL[key], (x, y), fontsize=7, **place)
+        if key in taught.index:
+            row, style = taught.loc[[key]], {"fmt": "*", "ms": 6, "color": "black", "elinewidth": 0.8, "mfc": face}
+            ax.errorbar(row["percent"], [y], xerr=error_lengths(row), **style)
+            low, high = row["low"].item(), row["high"].item()
+            x, shift, side = (high, 5, "left") if high < 75 else (low, -5, "right")  # where there is room
+            place = {"xytext": (shift, 0), "textcoords": "offset points", "va": "center", "ha": side}
+            ax.annotate(_TAUGHT_LABEL[key], (x, y), fontsize=7, **place)
     ax.set(xlabel="Clips that choose their sentence (%)", xlim=(40, 100))
 
 
