@@ -33,6 +33,7 @@ LONG = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the parts
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Name the part of every test, by which `pytest -n 2 --dist loadgroup` hands them out."""
     part_of = {file: part for part, files in LONG.items() for file in files}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
@@ -291,3 +292,15 @@ def test_docstrings_have_one_entry_a_line():
                 lines = (ast.get_docstring(node) or "").splitlines()[1:]
                 squeezed = [line for line in lines if SECTION.search(line)]
                 assert not squeezed, f"{module}.{node.name}: {squeezed[0].strip()}"
+
+
+def test_what_notebooks_import_is_there():
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            tree = ast.parse(cell.source) if cell.cell_type == "code" else ast.Module([], [])
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("motion_lib"):
+                    for alias in node.names:
+                        whole = f"{node.module}.{alias.name}"
+                        there = whole in MODULES or hasattr(import_module(node.module), alias.name)
+                        assert there, f"{path.name}: {whole}"
