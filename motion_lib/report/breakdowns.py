@@ -10,6 +10,7 @@ import pandas as pd
 
 from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
+from motion_lib.evaluation.metrics import confusion_pairs
 from motion_lib.experiment.records import answers_of
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.report.tables import KIND_LABEL, NOT_RUN, Percent, Spread, select
@@ -99,3 +100,26 @@ def measured_classes(records: list[dict], dataset: str, method: str = "motion", 
     table = of_seeds.reset_index().set_axis(columns, axis=1)
     table["class_name"] = [chosen[0]["class_names"][c] for c in of_seeds.index]
     return table.sort_values("percent", ascending=False, kind="stable", ignore_index=True)
+
+
+def confusion_table(records: Sequence[dict], datasets: Sequence[str], most: int = 5) -> pd.DataFrame:
+    """The most frequent wrong first answers of our method, all seeds together, objects named."""
+    rows = []
+    for dataset in datasets:
+        chosen = select(records, dataset=dataset, method="motion", descriptions="object", epoch=None)
+        for right, answer, count in _confusions(chosen, most):
+            row = {"Target": DATASETS[dataset].label, "Videos of": right, "answered as": answer}
+            rows.append(row | {"Videos, all seeds": count})
+    return pd.DataFrame(rows)
+
+
+def _confusions(records: Sequence[dict], most: int) -> list[tuple[str, str, int]]:
+    if not records:
+        return []
+    names = records[0]["class_names"]
+    labels, answers = (
+        np.concatenate([np.array(record[column].split(), dtype=np.int64) for record in records])
+        for column in ("labels", "answers")
+    )
+    pairs = confusion_pairs(labels, answers, len(names), most)
+    return [(names[right], names[answer], count) for right, answer, count in pairs]

@@ -11,6 +11,7 @@ from motion_lib.methods import TABLE_METHODS
 from motion_lib.probes.figures import class_bars, class_figure
 from motion_lib.report.breakdowns import (
     NUMBER_COLUMNS,
+    confusion_table,
     measured_classes,
     protocol_table,
     reported_classes,
@@ -116,3 +117,10 @@ def test_every_method_kind_seed_and_epoch_is_in_the_long_file(cfg):
     assert len(top1) == len(records) == 2 * 2 * 2 * (len(TABLE_METHODS) + 1 + 3)
     assert set(top1["seed"]) == {0, 1}
     assert top1["epoch"].value_counts().to_dict() == {0: 8, 1: 8, 2: 8}
+
+
+def test_confusions_name_the_classes(cfg):
+    put(cfg, sixths=[6] * (CLASSES - 1) + [2])
+    wrong = {"Videos of": NAMES[-1], "answered as": NAMES[0]}  # all others tie, and the first of them is the answer
+    expected = [{"Target": "miniature UCF-like", **wrong, "Videos, all seeds": CLIPS - 2}]
+    assert confusion_table(read_records(cfg), (UCF, HMDB)).to_dict("records") == expected
