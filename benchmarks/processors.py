@@ -22,8 +22,8 @@ from motion_lib.experiment.records import read_records
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
 from motion_lib.miniature import pretrain
 from motion_lib.models import loading
-from motion_lib.report.claims import claims_table
-from motion_lib.report.tables import KIND_LABEL, markdown, measured_cell, select
+from motion_lib.report.claims import findings
+from motion_lib.report.tables import KIND_LABEL, Points, markdown, measured_cell, select
 from motion_lib.storage import imported_by, write_text
 from motion_lib.training import loop
 
@@ -104,14 +104,12 @@ def main() -> None:
         | {name: found[target, method, kind] for name, found in accuracies.items()}
         for target, method, kind in next(iter(accuracies.values()))
     ]
-    claims = {name: claims_table(records, cfg.targets) for name, records in sides.items()}
-    gaps = pd.concat(
-        [table["Gap, points"] + " " + table["95 % CI"] + ": " + table["Verdict"] for table in claims.values()],
-        axis=1,
-        keys=list(claims),
+    of_sides = [findings(records, cfg.targets) for records in sides.values()]
+    gaps = pd.DataFrame(
+        {"Target": DATASETS[finding.dataset].label, "Comparison": str(finding.comparison)}
+        | {name: f"{Points(*f.gap)}: {f.verdict}" for name, f in zip(sides, (finding, *others), strict=True)}
+        for finding, *others in zip(*of_sides, strict=True)
     )
-    gaps.insert(0, "Comparison", next(iter(claims.values()))["Comparison"])
-    gaps.insert(0, "Target", next(iter(claims.values()))["Target"])
     text = (
         f"{_INTRODUCTION.format(backbone=same_recipe(there, here))}\n{markdown(pd.DataFrame(rows))}\n{markdown(gaps)}"
     )
