@@ -15,6 +15,7 @@ _HERE = Path(__file__).parent
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 # "9.6 [5.7, 14.1]", "+7.9", "16.5 ± 3.6 (n=3)", "1,200", "32 of 32": starts as a number, and no longer word follows.
 _NUMBER = re.compile(r"[<>=\[(+\-−±\s]*\d(?!.*[^\W\d_]{3})", re.DOTALL)  # noqa: RUF001
+_BAR = re.compile(r"\d+%\|.*\|")  # as tqdm draws it
 _SHORT = 30  # characters of a text that stays on one line of a table
 
 
@@ -25,6 +26,9 @@ def write_page(notebook: NotebookNode, path: Path, source_dir: Path) -> Path:
     exporter = HTMLExporter(template_name="basic", embed_images=True, **without)
     cells, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"path": str(source_dir)}})
     soup = BeautifulSoup(cells, "html.parser")
+    for output in soup.select(".output_stderr"):
+        if all(_BAR.search(line) for line in output.get_text().split("\n") if line.strip()):
+            output.decompose()  # finished progress bars; the notebook keeps them
     for table in soup("table"):
         _align(table)
     title, contents = soup.find("h1"), _contents(soup)

@@ -260,6 +260,8 @@ def page(tmp_path_factory) -> BeautifulSoup:
     """A page of sections, two of them folded, with a print, a picture and a table."""
     outputs = [
         new_output("stream", text="printed <once>"),
+        new_output("stream", name="stderr", text="encoding: 100%|████| 24/24 [00:04<00:00, 5.47batch/s]\n"),
+        new_output("stream", name="stderr", text="videos: 100%|████| 2/2\nclip.mp4: not readable\n"),
         new_output("display_data", {"image/png": encoded(Image.new("RGB", (4, 4)))}),
         new_output("execute_result", {"text/html": TABLE, "text/plain": "table"}),
     ]
@@ -290,6 +292,11 @@ def test_a_page_hides_code_behind_one_button_and_shows_the_rest(page):
     assert page.title.text == "02 A & B"
     assert not page.find(string=re.compile("printed <once>")).find_parent(class_="input")
     assert page.find(string="secret").find_parent(class_="input")
+
+
+def test_a_page_leaves_out_finished_bars_and_no_warning(page):
+    assert page.find(string=re.compile("encoding: 100%")) is None
+    assert page.find(string=re.compile("not readable"))
 
 
 def test_a_page_lists_its_headings(page):
