@@ -14,14 +14,7 @@ from motion_lib.models.clip import encode_text, tokenize
 from motion_lib.models.loading import default_preprocess, load_model
 from motion_lib.models.prototype import PrototypeClassifier, TemporalTransformer, VideoTextModel, build_head
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Tiny models gain nothing from a second thread, and two such jobs on two cores nearly stop."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- references ---

@@ -31,13 +31,7 @@ class Interruption(Exception):
     """What a power cut is to a test."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Tiny models gain nothing from a second thread, and two such jobs on two cores nearly stop."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train(run_dir, recipe=QUICK, model=None, clips=None, **options):
