@@ -72,7 +72,8 @@ def _align(table: Tag) -> None:
         style.decompose()
     table.attrs.pop("border", None)
     heads, labels = table.select("thead tr"), table.select("tbody th")
-    if len(heads) == 1 and [label.get_text() for label in labels] == [*map(str, range(len(labels)))]:
+    numbered = [label.get_text() for label in labels] == [*map(str, range(len(labels)))]
+    if labels and numbered and len(heads) == 1:
         for label in [heads[0].find("th"), *labels]:
             label.decompose()
     rows = [row("td") for row in table.select("tbody tr")]

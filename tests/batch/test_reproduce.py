@@ -267,7 +267,7 @@ def page(tmp_path_factory) -> BeautifulSoup:
     ]
     cells = [new_markdown_cell("# 02 A & B"), new_code_cell("secret = 1", outputs=outputs)]
     for source, fold in (
-        ("## First\nwhy", False),
+        ("## First\n\n| Item | Gap |\n|---|---:|\n| Table 2 | +7.9 |", False),
         ("## Details\ntext", True),
         ("### Inner", False),
         ("### Inner\nmore", True),
@@ -322,8 +322,13 @@ def test_sections_fold_until_the_next_heading_of_their_level(page):
     assert page.find(id="last").find_parent("details") is None
 
 
+def test_a_table_without_row_numbers_keeps_all_its_heads(page):
+    table = page.find("td", string="Table 2").find_parent("table")
+    assert [(head.text, head.get("class")) for head in table.thead("th")] == [("Item", None), ("Gap", ["number"])]
+
+
 def test_tables_align_numbers_right_and_lose_row_numbers(page):
-    table = page.find("table")
+    table = page.find("td", string="CLIP").find_parent("table")
     assert [(head.text, head.get("class")) for head in table.thead("th")] == [
         ("Method", None),
         ("Top-1", ["number"]),
