@@ -34,7 +34,7 @@ data: env  ## fetch descriptions and official lists into MOTION_DATA; say what i
 
 test: lint  ## lint, then all tests with coverage; ARGS="-m 'not slow' -k records"
 	@echo "[test] pytest with coverage in two processes; slow tests run notebooks and may be silent for a minute"
-	@MPLBACKEND=Agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup \
+	@MPLBACKEND=Agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 \
 	    --cov=motion_lib --cov-report=term $(ARGS)
 
 lint: env  ## ruff, and that no notebook holds outputs

@@ -28,21 +28,37 @@ SMOKE = {
 
 # What takes minutes goes first, in two parts that workers take side by side; all other files are a part each.
 LONG = {
-    "notebooks": ("batch/test_notebooks", "report/test_own_model"),
-    "experiment": ("experiment/test_experiment", "probes/test_probes", "training/test_processes"),
+    "batch/test_notebooks": "notebooks",
+    "report/test_own_model": "notebooks",
+    "experiment/test_experiment": "experiment",
+    "probes/test_probes": "experiment",
+    "training/test_processes": "experiment",
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the parts
+def part_of(nodeid: str) -> str:
+    """The part of a test: all of it runs in one worker, one after the other."""
+    file = nodeid.partition(".py::")[0].removeprefix("tests/")
+    return LONG.get(file, file)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name the part of every test, by which `pytest -n 2 --dist loadgroup` hands them out."""
-    part_of = {file: part for part, files in LONG.items() for file in files}
-    parts = {}
-    for item in items:
-        file = "/".join(item.path.with_suffix("").parts[-2:])
-        parts[item] = part_of.get(file, file)
-        item.add_marker(pytest.mark.xdist_group(parts[item]))
-    items.sort(key=lambda item: parts[item] not in LONG)
+    """Put the long parts first, each in one piece."""
+    order = [*dict.fromkeys(LONG.values())]
+    items.sort(key=lambda item: order.index(part) if (part := part_of(item.nodeid)) in order else len(order))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Hand out whole parts; xdist's own groups do nothing under this pytest."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Parts(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return part_of(nodeid)
+
+    config.option.loadscopereorder = False  # as collected: long parts first
+    return Parts(config, log)
 
 
 @pytest.fixture(scope="module")

@@ -184,6 +184,6 @@ def test_the_largest_batch_is_not_looked_for_on_a_cpu(smoke, capsys):
 def test_a_failing_training_says_why(smoke, capsys, monkeypatch):
     monkeypatch.setattr(Experiment, "train", lambda *_: (_ for _ in ()).throw(RuntimeError("no memory")))
     assert command.main(["train", "motion", *overrides(**SMOKE)]) == 1
-    assert capsys.readouterr().err == "training: no memory\n"
+    assert capsys.readouterr().err == "motion train: no memory\n"
     monkeypatch.setattr(Experiment, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert command.main(["train", "motion", *overrides(**SMOKE)]) == 130
