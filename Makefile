@@ -32,10 +32,9 @@ reproduce: env  ## run all notebooks on the miniature; ARGS="--profile paper --f
 data: env  ## fetch descriptions and official lists into MOTION_DATA; say what is missing; ARGS="--check"
 	@$(BIN)/python -m motion_lib data $(ARGS)
 
-test: lint  ## lint, then all tests with coverage; ARGS="-m 'not slow' -k records"
-	@echo "[test] pytest with coverage in two processes; slow tests run notebooks and may be silent for a minute"
-	@MPLBACKEND=Agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 \
-	    --cov=motion_lib --cov-report=term $(ARGS)
+test: lint  ## lint, then all tests; ARGS="-m 'not slow' -k records", ARGS=--cov=motion_lib for coverage, slower
+	@echo "[test] pytest in two processes; slow tests run notebooks and may be silent for a minute"
+	@MPLBACKEND=Agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: env  ## ruff, and that no notebook holds outputs
 	@echo "[lint] ruff check, ruff format --check, nbstripout --verify"
