@@ -1,7 +1,7 @@
 """Run the notebooks in order: `python -m motion_lib reproduce --profile miniature --seeds 0 1 2`.
 
 The executed copies and a page of HTML each go to `results/<profile>/notebooks`; of other seeds than the profile's,
-records alone are kept. The sources are never written to. The first failure stops the batch.
+which go first, records alone are kept. The sources are never written to. The first failure stops the batch.
 """
 
 import re
@@ -20,7 +20,7 @@ from motion_lib.config import REPOSITORY, RunConfig
 from motion_lib.storage import write_text
 
 NOTEBOOKS_DIR = REPOSITORY / "notebooks"
-LAST_SHARED_STAGE = 1  # 00 and 01 do not depend on the seed: they run once, with the first
+LAST_SHARED_STAGE = 1  # 00 and 01 do not depend on the seed: they run once
 REPORT_STAGE = 7  # reads every seed's records: runs once, at the end
 _say = partial(print, flush=True)
 
@@ -127,15 +127,19 @@ def plan(notebooks: list[Path], profile: str, overrides: dict[str, object], seed
             raise ValueError(f"-p {name} null: the profile's {getattr(base, name)!r} would stay.")
     if seeds and ("seed" in overrides or len(set(seeds)) < len(seeds)):
         raise ValueError("give each seed once, by --seeds or by -p seed.")
-    configs = [RunConfig.load(profile, **overrides | {"seed": seed}) for seed in seeds or [base.seed]]
-    steps, own_seed = [], RunConfig.load(profile).seed
-    for config in configs:
-        for path in notebooks:
-            shared = not LAST_SHARED_STAGE < stage_of(path) < REPORT_STAGE
-            if not shared or config is configs[0]:
-                steps.append(Step(path, config, published=shared or config.seed == own_seed))
-    # The report goes last; sorting is stable, so all others keep their order.
-    return sorted(steps, key=lambda step: stage_of(step.source) >= REPORT_STAGE)
+    own_seed = RunConfig.load(profile).seed
+    # The profile's own goes last: published copies see the records of all, and figures of one seed are its.
+    ordered = sorted(seeds or [base.seed], key=lambda seed: seed == own_seed)
+    configs = [RunConfig.load(profile, **overrides | {"seed": seed}) for seed in ordered]
+
+    def once(paths: list[Path]) -> list[Step]:
+        return [Step(path, configs[-1], published=True) for path in paths]
+
+    report = [path for path in notebooks if stage_of(path) >= REPORT_STAGE]
+    shared = [path for path in notebooks if stage_of(path) <= LAST_SHARED_STAGE]
+    rest = [path for path in notebooks if LAST_SHARED_STAGE < stage_of(path) < REPORT_STAGE]
+    each = [Step(path, config, published=config.seed == own_seed) for config in configs for path in rest]
+    return [*once(shared), *each, *once(report)]
 
 
 def run(steps: list[Step]) -> int:

@@ -161,6 +161,8 @@ def retrieval_table(
 ) -> pd.DataFrame:
     """Table 2 or 3: one row a method; reported percent of the paper, measured percent of this profile.
 
+    Rows were retrained here, except CLIP's, which is not trained; one with released weights says so in its name.
+
     Args:
         methods: keys, in the order of the rows.
         human: {kind: outcome of the retrieval study}; without one the human row is reported only.
@@ -169,18 +171,19 @@ def retrieval_table(
     for method in map(METHODS.get, methods):
         of_method, percents = select(final, method=method.key), REPORTED_RETRIEVAL[paper].get(method.paper_row)
         named = select(of_method, descriptions="object")
-        row = {"Method": method.label, "Weights run": named[0]["weights"] if named else NOT_RUN}
+        weights = named[0]["weights"] if named else method.weights
+        row = {"Method": method.label if weights == method.weights else f"{method.label} ({weights})"}
         row |= _columns("Reported", {k: Reported(percents[k]) for k in KIND_LABEL} if percents else "not in the paper")
         drop = (mean_acc(named) - mean_acc(of_method, descriptions="masked")) / 100
         rows.append(row | _measured(of_method) | {"Measured drop": NOT_RUN if math.isnan(drop) else Percent(drop)})
     here, there = candidates(final, dataset), DATASETS[paper].classes
     people = {kind: Reported(percent) for kind, percent in REPORTED_RETRIEVAL[paper]["Human"].items()}
-    for label, weights, reported, measured, drop in (
-        ("Chance", "none", Chance(there), Chance(here) if here else NOT_RUN, Percent(0.0)),
-        ("Human estimate", "people", people, human or NOT_COLLECTED, NOT_COLLECTED),
+    for label, reported, measured, drop in (
+        ("Chance", Chance(there), Chance(here) if here else NOT_RUN, Percent(0.0)),
+        ("Human estimate", people, human or NOT_COLLECTED, NOT_COLLECTED),
     ):
         cells = _columns("Reported", reported) | _columns("Measured", measured)
-        rows.append({"Method": label, "Weights run": weights} | cells | {"Measured drop": drop})
+        rows.append({"Method": label} | cells | {"Measured drop": drop})
     return pd.DataFrame(rows)
 
 

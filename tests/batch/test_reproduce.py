@@ -75,14 +75,14 @@ def test_one_seed_runs_everything_once_in_order(eight):
 
 
 def test_several_seeds_share_the_first_stages_and_the_report(eight):
-    expected = ["00/5", "01/5"]
+    expected = ["00/6", "01/6"]
     expected += [f"{number:02}/{seed} unpublished" for seed in (5, 6) for number in range(2, 7)]
-    assert labels(eight, seeds=[5, 6]) == [*expected, "07/5"]
+    assert labels(eight, seeds=[5, 6]) == [*expected, "07/6"]
 
 
-def test_copies_of_the_profiles_seed_alone_are_published(eight):
-    assert labels(eight, only=["03"], seeds=[2, 0]) == ["03/2 unpublished", "03/0"]
-    steps = reproduce.plan(reproduce.find_notebooks(eight)[3:4], "miniature", {}, [2, 0])
+def test_copies_of_the_profiles_seed_alone_are_published_and_come_last(eight):
+    assert labels(eight, only=["00", "03"], seeds=[0, 2]) == ["00/0", "03/2 unpublished", "03/0"]
+    steps = reproduce.plan(reproduce.find_notebooks(eight)[3:4], "miniature", {}, [0, 2])
     assert [step.output(".failed.ipynb").name for step in steps] == [
         "03_part-seed2.failed.ipynb",
         "03_part.failed.ipynb",
