@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help env reproduce data test lint lock clean
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 override VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
@@ -65,8 +65,8 @@ clean:  ## remove .venv and tool caches; data, results and figures stay
 
 $(LOCKED):
 	@started=$$(date +%s); \
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-	    echo "[env] Python 3.11 is needed: make env PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	    echo "[env] Python 3.11, 3.12 or 3.13 is needed: make env PYTHON=/path/to/python3.12" >&2; exit 1; }; \
 	echo "[env] creating $(VENV) from requirements.lock; PyTorch is large, this takes minutes ..."; \
 	$(PYTHON) -m venv --clear $(VENV); \
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock; \
