@@ -128,6 +128,21 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
+def _ask_rehearse(parser: argparse.ArgumentParser) -> None:
+    _ask_profile(parser)
+    _ask_parameters(parser)
+
+
+def _rehearse(args: argparse.Namespace) -> int:
+    try:
+        cfg = RunConfig.load(args.profile, **parse_overrides(args.parameters))
+    except ValueError as error:
+        raise WrongArguments(error) from error
+    from motion_lib.experiment.rehearsal import FAILS, rehearse
+
+    return int((rehearse(cfg)["Verdict"] == FAILS).any())
+
+
 def _ask_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="kinetics400, ucf101, hmdb51")
     parser.add_argument("--subset", default="train", help="train (default), val or test, all")
@@ -193,6 +208,10 @@ COMMANDS: dict[str, Command] = {
     "reproduce": Command(
         "run the notebooks in order",
         "motion reproduce --seeds 0 1 2\n  motion reproduce --profile paper --from 03", _ask_reproduce, _reproduce,
+    ),
+    "rehearse": Command(
+        "try a little of everything on this machine, in five minutes, before hours depend on it",
+        "motion rehearse --profile paper -p devices 4", _ask_rehearse, _rehearse,
     ),
     "train": Command(
         "fine-tune one method outside a notebook, or go on where it was cut off",

@@ -151,6 +151,17 @@ def _write_shard(shard: Shard, packing: Packing, on_video: Callable[[], None], a
             reasons.append(reason)
             sizes += [file.write(jpeg) for jpeg in jpegs]
             on_video()
+    write_index(shard, frames, sizes, reasons)
+
+
+def write_index(shard: Shard, frames: Sequence[int], sizes: Sequence[int], reasons: Sequence[str]) -> None:
+    """Write whose the pictures of a shard are, last of its files.
+
+    Args:
+        frames: of each video; 0 where it could not be read.
+        sizes: bytes of each picture, in the order of the file.
+        reasons: why a video could not be read; "" where it could.
+    """
     with atomic_path(shard.path("npz")) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
