@@ -1,22 +1,25 @@
 """Reading frames of a video, and choosing which.
 
-decord is fast, and right where a standard fixes every pixel and the file's packets say what they are. Elsewhere it was
-seen to return other frames or pixels than were asked for. So a look at the packets, which costs no decoding, decides
-for each file; what decord cannot be trusted with is decoded from the start with PyAV: right first, fast second.
+A look at the packets, which costs no decoding, lists the times of all frames and the key frames to start from. Every
+frame that is decoded must bear the time that the list expects. Where the list is not to be trusted, or another frame
+comes out, the video is decoded from the start: right first, fast second. Both ways stop where the file ends.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 
 SAMPLING = ("text4vis", "center")
-# Their standards fix the decoded pixels bit by bit, so that any two decoders agree. MPEG-4 part 2 (UCF-101,
-# HMDB-51) and VP6 leave the inverse transform to the decoder.
-_BIT_EXACT = frozenset({"h264", "hevc", "vp8", "vp9"})
-_EIGHT_BIT = frozenset({"yuv420p", "yuvj420p"})  # decord 0.6.0 garbles 10-bit pictures
-_NO_FAULT = 1e-9  # decord's fault_tol: any recovered frame is an error (0 would mean any number)
+# FFmpeg's names: what a file is by its first bytes, not by its suffix. With these codecs and key frames 1, 12 and 250
+# apart, only these two gave a sequential decode's frames every time (test_frames_of_every_container...). In others a
+# seek lands elsewhere (avi, mpegts, asf, nut, mxf), or frames have no times (mpeg, raw streams).
+SEEKABLE_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
+SEEKABLE_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"})
+_LIMIT_SEC = 60  # for one packet: a disk that has gone away, or a demuxer that finds no end
 _KEPT_BYTES = 512 * 2**20  # of decoded pictures held before the frame count is known
 
 
@@ -102,10 +105,10 @@ def read_frames(path: str | Path, indices: Sequence[int] | np.ndarray) -> np.nda
 
 
 def read_clip(path: str | Path, choose: Callable[[int], np.ndarray]) -> np.ndarray:
-    """Frames of a video, chosen once its frame count is known, opened a single time.
+    """Frames of a video, chosen once its frame count is known. Damage far from the chosen frames goes unseen.
 
     Args:
-        choose: number of decodable frames -> indices.
+        choose: number of decodable frames -> indices; asked again where the video turns out to need a full decode.
 
     Returns:
         (T, H, W, 3) uint8 RGB.
@@ -115,78 +118,116 @@ def read_clip(path: str | Path, choose: Callable[[int], np.ndarray]) -> np.ndarr
     """
     path = Path(path)
     if not path.is_file():
-        raise VideoReadError(path, "no such file.")
-    if seek_hazard(path) is None:
-        frames = _read_with_decord(path, choose)
-        if frames is not None:
-            return frames
-    return _read_in_sequence(path, choose)
+        raise VideoReadError(path, "is no file." if path.exists() else "no such file.")
+    with _open(path) as container:
+        stream = _video_stream(container, path)
+        packets = _packets(stream, path)
+        frames = None if _hazard(stream, packets) else _read_by_seeking(stream, packets, path, choose)
+    return _read_in_sequence(path, choose) if frames is None else frames
 
 
 def seek_hazard(path: str | Path) -> str | None:
-    """Why decord may return other frames than a sequential decode does, judged by the packets; None if it may not.
+    """Why frames are not looked for by seeking but decoded in sequence, judged by the packets; None if they are.
 
     Raises:
         VideoReadError: if the file is no video or ends early.
     """
     with _open(Path(path)) as container:
         stream = _video_stream(container, path)
-        codec, pixels, announced = stream.codec_context.name, stream.codec_context.pix_fmt, stream.frames
-        try:
-            packets = [p for p in container.demux(stream) if p.size]  # the last, empty one only flushes the decoder
-        except av.FFmpegError as error:
-            raise VideoReadError(path, f"its packets cannot be read ({error.strerror}).") from error
-        # An mp4 lists each of its frames; a shorter file is a cut-off download. Other headers only estimate.
-        if "mp4" in container.format.name and 0 < len(packets) < announced:
-            raise VideoReadError(path, f"ends after {len(packets)} of {announced} frames; get it again.")
-    if codec not in _BIT_EXACT:
-        return f"decord is not exact for {codec}"
-    if pixels not in _EIGHT_BIT:
-        return f"pixels are {pixels}"
-    times = [packet.pts for packet in packets]
+        return _hazard(stream, _packets(stream, path))
+
+
+class _Packet(NamedTuple):
+    time: int | None
+    is_key: bool
+    is_odd: bool  # flagged as damaged or not to be shown
+
+
+def _hazard(stream: av.VideoStream, packets: list[_Packet]) -> str | None:
+    container, codec = stream.container.format.name, stream.codec_context.codec.canonical_name
+    if container not in SEEKABLE_CONTAINERS or codec not in SEEKABLE_CODECS:
+        return f"seeking was not shown to be exact for {codec} in {container}"
+    times = [packet.time for packet in packets]
     if None in times or len(set(times)) < len(times):
         return "frames have no times of their own"
-    if any(packet.is_corrupt or packet.is_discard for packet in packets):
+    if any(packet.is_odd for packet in packets):
         return "packets are flagged as damaged or not to be shown"
     # A key frame that later packets precede in time cannot be started from.
     first_later = np.minimum.accumulate(times[::-1])[::-1]
-    starts = [i for i, packet in enumerate(packets) if packet.is_keyframe]
-    if not packets or starts[:1] != [0] or any(first_later[i] < times[i] for i in starts):
+    starts = [i for i, packet in enumerate(packets) if packet.is_key]
+    if starts[:1] != [0] or any(first_later[i] < times[i] for i in starts):
         return "key frames are no clean starts"
     return None
 
 
-def _open(path: Path) -> av.container.InputContainer:
+def _packets(stream: av.VideoStream, path: str | Path, edited: bool = True) -> list[_Packet]:
+    """The packets that the container shows, in the file's order; `edited`: by its edit list, if it has one."""
+    try:
+        every = stream.container.demux(stream)  # the last, empty one only flushes the decoder
+        packets = [_Packet(p.pts, p.is_keyframe, p.is_corrupt or p.is_discard) for p in every if p.size]
+    except av.FFmpegError as error:
+        raise VideoReadError(path, f"its packets cannot be read ({_reason(error)}).") from error
+    # An mp4 announces each frame, shown or not; one that lacks some is a cut-off download. Other headers estimate.
+    if "mp4" in stream.container.format.name and 0 < len(packets) < stream.frames:
+        if not edited:
+            raise VideoReadError(path, f"ends after {len(packets)} of {stream.frames} frames; get it again.")
+        with _open(Path(path), ignore_editlist="1") as container:
+            _packets(_video_stream(container, path), path, edited=False)
+    return packets
+
+
+def _open(path: Path, **options: str) -> av.container.InputContainer:
     try:
         # Some HMDB-51 files carry metadata that is not UTF-8.
-        return av.open(str(path), metadata_errors="ignore")
+        return av.open(str(path), metadata_errors="ignore", timeout=_LIMIT_SEC, options=options)
     except (av.FFmpegError, ValueError) as error:
-        # strerror: the whole message would name the file, and reasons go into records.
-        raise VideoReadError(path, f"not a readable video ({getattr(error, 'strerror', error)}).") from error
+        raise VideoReadError(path, f"not a readable video ({_reason(error)}).") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, av.error.ExitError):
+        return f"no answer within {_LIMIT_SEC} s"
+    # strerror: the whole message would name the file, and reasons go into records.
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _video_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
-    """The stream that FFmpeg's tools and decord show where there are several."""
+    """The stream that FFmpeg's tools show where there are several; the picture on a record's cover is none."""
     stream = container.streams.best("video")
-    if stream is None:
+    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
         raise VideoReadError(path, "holds no video stream.")
+    if stream.codec_context is None:
+        raise VideoReadError(path, "no decoder for its pictures; convert it to h264.")
     return stream
 
 
-def _read_with_decord(path: Path, choose: Callable[[int], np.ndarray]) -> np.ndarray | None:
-    """Frames by decord, or None if it fails or had to repeat a frame."""
+def _read_by_seeking(
+    stream: av.VideoStream, packets: list[_Packet], path: Path, choose: Callable[[int], np.ndarray]
+) -> np.ndarray | None:
+    """The chosen frames, each decoded from the key frame before it; None if another frame came out than expected."""
+    times = sorted(packet.time for packet in packets)
+    starts = [i for i, packet in enumerate(packets) if packet.is_key]
+    wanted = [int(i) for i in choose(len(packets))]
+    pictures, following, frames = dict.fromkeys(wanted), -1, iter(())
     try:
-        import decord
-    except ImportError:  # no wheel for this machine: PyAV reads everything, more slowly
-        return None
-    try:
-        reader = decord.VideoReader(str(path), num_threads=1, fault_tol=_NO_FAULT)
-        # decord counts packets; asking for the last frame as well shows that each of them is a frame.
-        return reader.get_batch([*choose(len(reader)), len(reader) - 1]).asnumpy()[:-1]
-    except VideoReadError:  # an index that does not exist
-        raise
-    except (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError):
-        return None  # PyAV can read it, or says what is wrong
+        # The first and the last frame as well: they show that the packets number the frames.
+        for i in sorted({0, *wanted, len(packets) - 1}):
+            start = starts[bisect_right(starts, i) - 1]
+            if start > following:
+                stream.container.seek(times[start], stream=stream)
+                frames, following = stream.container.decode(stream), start
+            for number in range(following, i + 1):  # clean starts have one number, in the file's order and in time
+                frame = next(frames, None)
+                if frame is None or frame.pts != times[number] or frame.is_corrupt:
+                    return None
+                if packets[number].is_key and not frame.key_frame:
+                    return None
+            following = i + 1
+            if i in pictures:
+                pictures[i] = _picture(frame)
+    except av.FFmpegError:
+        return None  # a decode from the start can read it, or says what is wrong
+    return _stacked(path, pictures, wanted)
 
 
 def _decoded(path: Path) -> Iterator[av.VideoFrame]:
@@ -200,7 +241,7 @@ def _decoded(path: Path) -> Iterator[av.VideoFrame]:
                 yield frame
                 count += 1
         except av.FFmpegError as error:
-            raise VideoReadError(path, f"decoding stops after {count} frames ({error.strerror}).") from error
+            raise VideoReadError(path, f"decoding stops after {count} frames ({_reason(error)}).") from error
 
 
 def _picture(frame: av.VideoFrame) -> np.ndarray:
@@ -224,6 +265,10 @@ def _read_in_sequence(path: Path, choose: Callable[[int], np.ndarray]) -> np.nda
     wanted = [int(i) for i in choose(count)]
     needed = set(wanted)
     pictures = {i: _picture(f) for i, f in enumerate(kept if size <= _KEPT_BYTES else _decoded(path)) if i in needed}
+    return _stacked(path, pictures, wanted)
+
+
+def _stacked(path: Path, pictures: dict[int, np.ndarray], wanted: list[int]) -> np.ndarray:
     if len({picture.shape for picture in pictures.values()}) > 1:
         raise VideoReadError(path, "the size of its frames changes.")
     return np.stack([pictures[i] for i in wanted])
