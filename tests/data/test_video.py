@@ -3,7 +3,7 @@
 import csv
 import pickle
 import re
-import sys
+from fractions import Fraction
 
 import av
 import golden
@@ -26,33 +26,33 @@ LONG = 280  # frames: more than one group of pictures (x264 starts one every 250
 # The clips of shared_dir/data/videos, by data set folder.
 CLIP_FOLDERS = ("hmdb51", "kinetics400", "other", "ucf101", "ucf101_like", "ucf101_reencoded")
 
-# What becomes of every file of shared_dir/data/odd: (decoder, frames, height, width), turned as its metadata says ...
+# What becomes of every file of shared_dir/data/odd: (way of reading, frames, height, width), turned by its metadata ...
 READABLE = {
-    "-video-with-dash-.mp4": ("PyAV", 5, 1, 1),  # decord fails on a single pixel
-    "decord_unordered.mov": ("decord", 4, 50, 50),
-    "decord_video_0.mov": ("decord", 3, 320, 568),
-    "decord_video_180.mov": ("decord", 3, 320, 568),
-    "decord_video_270.mov": ("decord", 3, 568, 320),
-    "derived/vfr_SOX5yA1l24A.mp4": ("decord", 206, 256, 340),
-    "hmdb_stabilized_climb_stairs.avi": ("PyAV", 74, 288, 516),  # its header says 75
-    "moviepy_big_buck_bunny_432_433.webm": ("decord", 24, 720, 1280),
-    "moviepy_clip1024.flv": ("PyAV", 174, 80, 112),
-    "moviepy_smpte-2997.mp4": ("decord", 251, 1080, 1920),
-    "moviepy_transparent.webm": ("decord", 150, 200, 200),
-    "moviepy_video_with_failing_audio.mp4": ("decord", 280, 360, 640),
-    "mp4parse_bbb_sunflower_QCIF_30fps_hevc_noaudio_1f.mp4": ("decord", 1, 144, 176),
-    "mp4parse_bbb_sunflower_QCIF_30fps_mp4v_noaudio_1f.mp4": ("PyAV", 1, 144, 176),
-    "mp4parse_h264_white_frame_sar_16_9.mp4": ("decord", 1, 480, 640),
-    "mp4parse_hevc_white_frame.mp4": ("decord", 1, 480, 640),
-    "mp4parse_minimal.mp4": ("decord", 1, 240, 320),
-    "mp4parse_tiny_av1.mp4": ("PyAV", 1, 64, 64),  # decord knows no AV1
-    "mp4parse_video_rotation_90.mp4": ("decord", 1, 100, 60),
-    "raw_m4v_named_mp4/v_Basketball_g01_c02.mp4": ("PyAV", 180, 256, 340),  # a raw stream; decord cannot open it
-    "torchcodec_av1_video.mkv": ("PyAV", 125, 360, 640),
-    "torchcodec_bt709_full_range.mp4": ("decord", 30, 720, 1280),
-    "torchcodec_h265_10bits.mp4": ("PyAV", 30, 200, 200),  # decord garbles it
-    "torchcodec_h265_video.mp4": ("PyAV", 10, 128, 128),  # open groups of pictures: decord repeats frames after a seek
-    "torchcodec_nasa_13013.mp4": ("decord", 390, 270, 480),  # the larger of two video streams
+    "-video-with-dash-.mp4": ("seek", 5, 1, 1),
+    "decord_unordered.mov": ("seek", 4, 50, 50),
+    "decord_video_0.mov": ("seek", 3, 320, 568),
+    "decord_video_180.mov": ("seek", 3, 320, 568),
+    "decord_video_270.mov": ("seek", 3, 568, 320),
+    "derived/vfr_SOX5yA1l24A.mp4": ("seek", 206, 256, 340),
+    "hmdb_stabilized_climb_stairs.avi": ("sequence", 74, 288, 516),  # its header says 75
+    "moviepy_big_buck_bunny_432_433.webm": ("seek", 24, 720, 1280),
+    "moviepy_clip1024.flv": ("sequence", 174, 80, 112),
+    "moviepy_smpte-2997.mp4": ("seek", 251, 1080, 1920),
+    "moviepy_transparent.webm": ("seek", 150, 200, 200),
+    "moviepy_video_with_failing_audio.mp4": ("seek", 280, 360, 640),
+    "mp4parse_bbb_sunflower_QCIF_30fps_hevc_noaudio_1f.mp4": ("seek", 1, 144, 176),
+    "mp4parse_bbb_sunflower_QCIF_30fps_mp4v_noaudio_1f.mp4": ("seek", 1, 144, 176),
+    "mp4parse_h264_white_frame_sar_16_9.mp4": ("seek", 1, 480, 640),
+    "mp4parse_hevc_white_frame.mp4": ("seek", 1, 480, 640),
+    "mp4parse_minimal.mp4": ("seek", 1, 240, 320),
+    "mp4parse_tiny_av1.mp4": ("seek", 1, 64, 64),
+    "mp4parse_video_rotation_90.mp4": ("seek", 1, 100, 60),
+    "raw_m4v_named_mp4/v_Basketball_g01_c02.mp4": ("sequence", 180, 256, 340),  # a raw stream
+    "torchcodec_av1_video.mkv": ("seek", 125, 360, 640),
+    "torchcodec_bt709_full_range.mp4": ("seek", 30, 720, 1280),
+    "torchcodec_h265_10bits.mp4": ("seek", 30, 200, 200),
+    "torchcodec_h265_video.mp4": ("sequence", 10, 128, 128),  # open groups of pictures
+    "torchcodec_nasa_13013.mp4": ("seek", 390, 270, 480),  # the larger of two video streams
 }
 # ... or part of the reason why it cannot be read.
 UNREADABLE = {
@@ -86,8 +86,8 @@ def numbered_avi(tmp_path_factory):
     return path
 
 
-def encode(path, codec, frames, **settings):
-    with av.open(str(path), "w") as container:
+def encode(path, codec, frames, container_format=None, **settings):
+    with av.open(str(path), "w", format=container_format) as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
         for name, value in settings.items():
@@ -97,9 +97,29 @@ def encode(path, codec, frames, **settings):
         container.mux(stream.encode())
 
 
-def decode_in_sequence(path):
+def decode_in_sequence(path, only=None):
+    """The frames from the first on by PyAV alone, as the metadata turns them; None for those that `only` leaves out."""
     with av.open(str(path), metadata_errors="ignore") as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        for i, frame in enumerate(container.decode(container.streams.best("video"))):
+            wanted = only is None or i in only
+            yield np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) if wanted else None
+
+
+def assert_equals_a_sequential_decode(path, count, found):
+    """`found`: index -> picture."""
+    decoded = wrong = 0
+    for i, picture in enumerate(decode_in_sequence(path, only=found)):
+        decoded += 1
+        wrong += i in found and not np.array_equal(found[i], picture)
+    assert (decoded, wrong) == (count, 0), f"{path.name}: {decoded} frames of {count}, {wrong} of {len(found)} differ"
+
+
+@pytest.fixture
+def sequential_reads(monkeypatch):
+    """The paths of the videos that were decoded in sequence, as they come."""
+    seen, plain = [], module._read_in_sequence
+    monkeypatch.setattr(module, "_read_in_sequence", lambda path, choose: (seen.append(path), plain(path, choose))[1])
+    return seen
 
 
 # --- synthetic videos ---
@@ -172,9 +192,15 @@ def broken_file(folder, kind, good):
     return path
 
 
-def write_sound(path):
+def write_sound(path, cover=False):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.height, picture.width, picture.pix_fmt = 16, 16, "yuvj420p"
+            picture.disposition = av.stream.Disposition.attached_pic
+            white = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 255, np.uint8), format="rgb24")
+            container.mux(picture.encode(white))
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         sound.sample_rate = 16000
         container.mux(stream.encode(sound))
@@ -250,32 +276,14 @@ def test_odd_file_is_reported(odd, name):
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", READABLE)
-def test_odd_file_is_read_frame_by_frame(odd, name):
-    decoder, count, *size = READABLE[name]
-    seen, sequential = [], turned_sequence(odd / name)
-    indices = np.random.default_rng(0).permutation(count)[:5]
-
-    def some(n):
-        seen.append(n)
-        return indices
-
-    found = read_clip(odd / name, some)
-    assert seen[-1] == count
+def test_odd_file_is_read_frame_by_frame(odd, sequential_reads, name):
+    reader, count, *size = READABLE[name]
+    seen, indices = [], np.random.default_rng(0).permutation(count)[:5]
+    found = read_clip(odd / name, lambda n: seen.append(n) or indices)
     assert list(found.shape[1:3]) == size
-    for i, picture in zip(indices, found, strict=True):
-        np.testing.assert_array_equal(picture, sequential(i))
-    assert ("PyAV" if seek_hazard(odd / name) else "decord") == decoder
-    if decoder == "decord":  # seen once: it was not a fallback after a failure of decord
-        assert seen == [count]
-
-
-def turned_sequence(path):
-    """index -> frame of a decode from the start by PyAV alone, turned as the metadata says."""
-    with av.open(str(path), metadata_errors="ignore") as container:
-        frames = list(container.decode(container.streams.best("video")))
-    turns = {frame.rotation // 90 % 4 for frame in frames}
-    assert len(turns) == 1
-    return lambda i: np.rot90(frames[i].to_ndarray(format="rgb24"), turns.copy().pop())
+    assert_equals_a_sequential_decode(odd / name, seen[-1], dict(zip(indices, found, strict=True)))
+    assert ("sequence" if seek_hazard(odd / name) else "seek") == reader
+    assert bool(sequential_reads) == (reader == "sequence")
 
 
 # --- real clips ---
@@ -298,60 +306,162 @@ def real_clips(shared_dir, folder):
 @pytest.mark.data
 @pytest.mark.parametrize("folder", CLIP_FOLDERS)
 def test_real_clips_equal_a_sequential_decode(shared_dir, folder):
+    """A quarter of the frames in no order, so that nearly every key frame is sought."""
     clips = real_clips(shared_dir, folder)
     assert clips
     for path, count in clips:
-        expected = decode_in_sequence(path)
-        found = read_clip(path, np.arange)
-        assert len(found) == len(expected) == count, path.name
-        # array_equal frame by frame: a float difference of whole videos would double the memory.
-        wrong = [i for i in range(count) if not np.array_equal(found[i], expected[i])]
-        assert not wrong, f"{path.name}: {len(wrong)} frames differ, first {wrong[0]}"
-        jumps = np.random.default_rng(0).permutation(count)[:8]
-        assert all(map(np.array_equal, read_frames(path, jumps), (expected[i] for i in jumps))), path.name
+        order = np.random.default_rng(0).permutation(count)[: count // 4 + 1]
+        counts = []
+        found = read_clip(path, lambda n: counts.append(n) or order)  # noqa: B023
+        assert counts[-1] == count, path.name
+        assert_equals_a_sequential_decode(path, count, dict(zip(order, found, strict=True)))
 
 
-@pytest.mark.data
-def test_decord_alone_would_be_wrong_on_hmdb(shared_dir):
-    """The reason why AVI files are decoded in sequence; if this fails, decord can have them."""
-    decord = pytest.importorskip("decord")
-    path, count = real_clips(shared_dir, "hmdb51")[0]
-    assert len(decord.VideoReader(str(path), num_threads=1)) != count
+# --- how frames are found ---
+
+# Container -> the encoders whose pictures it holds.
+H264, H265, MPEG4, MPEG2, MPEG1 = "libx264", "libx265", "mpeg4", "mpeg2video", "mpeg1video"
+VP8, VP9, AV1 = "libvpx", "libvpx-vp9", "libsvtav1"
+CONTAINERS = {
+    "mp4": (H264, H265, MPEG4, MPEG2, MPEG1, "mjpeg", VP9, AV1),
+    "mov": (H264, H265, MPEG4, MPEG2, MPEG1, "mjpeg"),
+    "3gp": (H264, MPEG4),
+    "matroska": (H264, H265, MPEG4, MPEG2, MPEG1, "mjpeg", VP8, VP9, AV1),
+    "webm": (VP8, VP9, AV1),
+    "avi": (H264, MPEG4, MPEG2, "mjpeg", VP8, AV1, "msmpeg4", "wmv2"),
+    "mpegts": (H264, H265, MPEG4, MPEG2),
+    "flv": (H264, H265, VP9, AV1, "flv"),
+    "mpeg": (H264, H265, MPEG4, MPEG2, MPEG1),
+    "asf": (H264, MPEG4, MPEG2, "msmpeg4", "wmv2"),
+    "ogg": (VP8,),
+    "nut": (H264, H265, MPEG4, MPEG2, VP8, VP9),
+    "mxf": (H264, MPEG2),
+}
+SOUGHT = ("mp4", "mov", "3gp", "matroska", "webm")
+QUIET = {H265: {"x265-params": "log-level=none:open-gop=0"}, AV1: {"preset": "12"}}
+NO_B_FRAMES = ("mjpeg", "flv", "msmpeg4", "wmv2")
 
 
-# --- which decoder ---
+def grouped(codec, container, key_every, b_frames, folder):
+    """60 numbered frames, `key_every` at most from one key frame to the next, under a name that says nothing."""
+    path = folder / f"{key_every}_{b_frames}.mp4"
+    options = {"g": str(key_every), "deadline": "realtime", "cpu-used": "8"} | QUIET.get(codec, {})
+    if b_frames:
+        options["bf"] = "2"
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    encode(path, codec, tiny.numbered_frames(60), container, options=options, pix_fmt=pixels)
+    return path
 
 
-def test_a_sound_file_is_left_to_decord(numbered, monkeypatch):
+@pytest.mark.parametrize(("container", "codec"), [(name, codec) for name, held in CONTAINERS.items() for codec in held])
+def test_frames_of_every_container_are_those_of_a_sequential_decode(
+    tmp_path, monkeypatch, sequential_reads, container, codec
+):
+    """Why some containers are sought in, and others not."""
+    name, jumps = av.Codec(codec, "w").canonical_name, np.random.default_rng(0).permutation(60)[:8]
+    for key_every, b_frames in [(1, False), (12, False), (12, True), (250, False), (250, True)]:
+        if b_frames and codec in NO_B_FRAMES:
+            continue
+        path = grouped(codec, container, key_every, b_frames, tmp_path)
+        every = list(decode_in_sequence(path))
+        expected = [every[i] for i in jumps]
+        assert len(every) == 60
+        hazard = seek_hazard(path)
+        if container not in SOUGHT:
+            assert f"not shown to be exact for {name} in " in hazard
+        elif not (b_frames and codec in (MPEG4, MPEG2, MPEG1)):  # whose groups of pictures are open then
+            assert hazard is None
+        sequential_reads.clear()
+        np.testing.assert_array_equal(read_frames(path, jumps), expected)
+        assert bool(sequential_reads) == bool(hazard)  # where it may be sought, no seek fails
+        if container == "mpeg":  # whose packets bear times of other frames: nothing would tell
+            continue
+        with monkeypatch.context() as patch:  # elsewhere a seek that fails is noticed
+            patch.setattr(module, "SEEKABLE_CONTAINERS", {av.open(str(path)).format.name})
+            patch.setattr(module, "SEEKABLE_CODECS", {name})
+            np.testing.assert_array_equal(read_frames(path, jumps), expected)
+
+
+def test_a_sound_file_is_read_by_seeking(numbered, sequential_reads):
     assert seek_hazard(numbered) is None
-    monkeypatch.setattr(module, "_read_in_sequence", None)
-    assert tiny.read_numbers(read_frames(numbered, [250])) == [250]
+    assert tiny.read_numbers(read_frames(numbered, [250, 3])) == [250, 3]
+    assert not sequential_reads
+
+
+OPEN_GROUPS = {"x264-params": "open-gop=1:keyint=20:scenecut=0:b-adapt=0"}
 
 
 @pytest.mark.parametrize(
-    ("codec", "settings", "hazard"),
+    ("suffix", "codec", "options", "hazard"),
     [
-        ("mpeg4", {}, "decord is not exact for mpeg4"),
-        ("libx264", {"pix_fmt": "yuv444p"}, "pixels are yuv444p"),
-        ("libx264", {"options": {"x264-params": "open-gop=1:keyint=20:scenecut=0:b-adapt=0"}}, "no clean starts"),
+        ("avi", "mpeg4", {}, "not shown to be exact for mpeg4 in avi"),
+        ("mkv", "ffv1", {}, "not shown to be exact for ffv1 in matroska"),
+        ("mkv", "libx264", OPEN_GROUPS, "no clean starts"),
     ],
-    ids=["codec", "pixels", "open groups"],
+    ids=["container", "codec", "open groups"],
 )
-def test_what_decord_may_get_wrong_is_decoded_in_sequence(tmp_path, monkeypatch, codec, settings, hazard):
-    path = tmp_path / "clip.mkv"
-    encode(path, codec, tiny.numbered_frames(100), **settings)
+def test_what_seeking_may_get_wrong_is_decoded_in_sequence(tmp_path, monkeypatch, suffix, codec, options, hazard):
+    path = tmp_path / f"clip.{suffix}"
+    encode(path, codec, tiny.numbered_frames(100), options=options)
     assert hazard in seek_hazard(path)
-    monkeypatch.setattr(module, "_read_with_decord", None)
+    monkeypatch.setattr(module, "_read_by_seeking", None)
     assert tiny.read_numbers(read_frames(path, [77, 3, 40])) == [77, 3, 40]
 
 
-def test_a_failure_of_decord_falls_back(numbered, monkeypatch):
-    monkeypatch.setattr(module, "_read_with_decord", lambda path, choose: None)
-    assert tiny.read_numbers(read_frames(numbered, [251, 7])) == [251, 7]
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_key_frames_that_show_nothing_yet_are_noticed(tmp_path, sequential_reads, suffix):
+    """Intra refresh: what is flagged as a key frame is the begin of a wave of intra blocks. No packet tells."""
+    path = tmp_path / f"clip.{suffix}"
+    refresh = {"bf": "0", "x264-params": "intra-refresh=1:keyint=20:scenecut=0"}
+    encode(path, "libx264", tiny.numbered_frames(100, 128), options=refresh)
+    assert seek_hazard(path) is None
+    assert tiny.read_numbers(read_frames(path, [77, 3, 40])) == [77, 3, 40]
+    assert sequential_reads == [path]
 
 
-def test_without_decord_everything_is_read(numbered, monkeypatch):
-    monkeypatch.setitem(sys.modules, "decord", None)
+def test_flags_that_call_every_frame_a_key_frame_are_noticed(tmp_path, sequential_reads):
+    path = tmp_path / "clip.mp4"
+    encode(path, "mpeg4", tiny.numbered_frames(100), options={"g": "50"}, qmax=3)
+    path.write_bytes(path.read_bytes().replace(b"stss", b"free"))  # the list of key frames: without it, all are
+    assert seek_hazard(path) is None
+    assert tiny.read_numbers(read_frames(path, [77, 3, 40])) == [77, 3, 40]
+    assert sequential_reads == [path]
+
+
+def at_times(path, container, times, time_base):
+    """The numbered frames at these times."""
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream("libx264", rate=25, options={"g": "12", "bf": "2"})
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = time_base
+        for picture, time in zip(tiny.numbered_frames(len(times)), times, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = time, time_base
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("container", "times", "per_second"),
+    [
+        ("mp4", 2**31 + np.arange(80) * 3600, 90000),
+        ("mp4", 2**40 + np.arange(80) * 3600, 90000),
+        ("mpegts", 2**31 + np.arange(80) * 3600, 90000),
+        ("matroska", 2**31 - 1600 + np.arange(80) * 40, 1000),
+        ("matroska", np.arange(80) * 40 + (np.arange(80) > 40) * 2**32, 1000),
+        ("matroska", (np.arange(80) - 40) * 40, 1000),
+        ("mp4", np.arange(80) ** 2 * 100, 90000),
+    ],
+    ids=["above 31 bits", "above 32 bits", "above 31 bits, ts", "across 31 bits", "gap", "negative", "uneven"],
+)
+def test_any_times_lead_to_their_frames(tmp_path, container, times, per_second):
+    path = at_times(tmp_path / "clip.mp4", container, times.tolist(), Fraction(1, per_second))
+    assert tiny.read_numbers(read_frames(path, [79, 0, 41, 40, 66])) == [79, 0, 41, 40, 66]
+
+
+def test_a_failed_seek_falls_back(numbered, monkeypatch):
+    monkeypatch.setattr(module, "_read_by_seeking", lambda *_: None)
     assert tiny.read_numbers(read_frames(numbered, [251, 7])) == [251, 7]
 
 
@@ -360,7 +470,43 @@ def test_a_film_too_long_to_be_held_is_decoded_twice(numbered_avi, monkeypatch):
     assert tiny.read_numbers(read_frames(numbered_avi, [251, 7, 251])) == [251, 7, 251]
 
 
-def test_a_cut_off_download_is_not_taken_for_a_short_video(tmp_path):
+@pytest.mark.parametrize("video", ["numbered", "numbered_avi"])
+def test_no_wait_is_without_a_limit(request, video, monkeypatch):
+    path = request.getfixturevalue(video)
+    monkeypatch.setattr(module, "_LIMIT_SEC", 1e-9)
+    with pytest.raises(VideoReadError, match="no answer within 1e-09 s"):
+        read_frames(path, [0])
+
+
+# --- what a file holds and what it shows ---
+
+
+def edit(path, start, duration):
+    """Let the edit list show `duration` milliseconds from `start` seconds on."""
+    content = bytearray(path.read_bytes())
+    i = content.index(b"elst") + 12  # one entry: duration, then the time in the media
+    time = int.from_bytes(content[i + 4 : i + 8], "big") + int(start * 90000)
+    content[i : i + 8] = duration.to_bytes(4, "big") + time.to_bytes(4, "big")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("start", "duration", "first", "last"),
+    [(0, 2000, 0, 49), (1, 2200, 25, 79), (0.96, 1000, 24, 48), (1.5, 600, 37, 52)],
+    ids=["end", "start", "at a key frame", "both"],
+)
+def test_an_edit_list_is_followed(tmp_path, start, duration, first, last):
+    path = at_times(tmp_path / "clip.mp4", "mp4", [i * 3600 for i in range(80)], Fraction(1, 90000))
+    edit(path, start, duration)
+    shown = tiny.read_numbers(np.stack(list(decode_in_sequence(path))))
+    assert abs(shown[0] - first) <= 1
+    assert abs(shown[-1] - last) <= 1
+    assert tiny.read_numbers(read_clip(path, np.arange)) == shown
+    assert tiny.read_numbers(read_frames(path, [5, 2])) == [shown[5], shown[2]]
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_cut_off_download_is_not_taken_for_a_short_video(tmp_path, edited):
     """An index at the front leaves the first half playable."""
     whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
     noise = np.random.default_rng(0).integers(0, 255, (40, 64, 64, 3), dtype=np.uint8)
@@ -370,10 +516,26 @@ def test_a_cut_off_download_is_not_taken_for_a_short_video(tmp_path):
         for picture in noise:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
-    assert len(read_clip(whole, np.arange)) == 40
+    if edited:
+        edit(whole, 0, 1200)
+    assert len(read_clip(whole, np.arange)) == (30 if edited else 40)
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(VideoReadError, match=r"ends after \d+ of 40 frames; get it again"):
         read_frames(cut, [0])
+
+
+def test_the_cover_of_a_record_is_no_video(tmp_path):
+    path = tmp_path / "song.mp4"
+    write_sound(path, cover=True)
+    with pytest.raises(VideoReadError, match="holds no video stream"):
+        read_frames(path, [0])
+
+
+def test_a_codec_that_nobody_knows_is_named(tmp_path, numbered):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(numbered.read_bytes().replace(b"avc1" + bytes(6), b"none" + bytes(6)))
+    with pytest.raises(VideoReadError, match="no decoder for its pictures"):
+        read_frames(path, [0])
 
 
 # --- sampling formulas ---
