@@ -1,4 +1,4 @@
-"""Every clip of a folder: which decoder reads it, whether its frames are those of a sequential decode, and the time.
+"""Every clip of a folder: how its frames are found, whether they are those of a sequential decode, and the time.
 
     python -m benchmarks.decode --videos FOLDER
 
@@ -59,7 +59,7 @@ def row(path: Path, name: str) -> dict[str, object]:
     hazard = seek_hazard(path)
     return {
         "clip": name,
-        "decoder": "PyAV" if hazard else "decord",
+        "found_by": "sequence" if hazard else "seek",
         "because": hazard or "",
         "frames": len(expected),
         "equal_to_sequential": equal,
@@ -81,7 +81,7 @@ def main() -> None:
     for line in rows:
         other = line["decord_other_frames_of_8"]
         print(
-            f"{line['decoder']:6} {line['equal_to_sequential']:4}/{line['frames']:<4} equal, "
+            f"{line['found_by']:8} {line['equal_to_sequential']:4}/{line['frames']:<4} equal, "
             f"jumps {line['equal_after_jumps']!s:5}; decord counts {line['decord_counts']:4}, {other} of 8 differ; "
             f"{line['ms']:6.0f} ms, decord {line['ms_decord']:6.0f} ms  {line['clip'][-50:]}"
         )

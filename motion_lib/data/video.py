@@ -16,7 +16,7 @@ import numpy as np
 SAMPLING = ("text4vis", "center")
 # FFmpeg's names: what a file is by its first bytes, not by its suffix. With these codecs and key frames 1, 12 and 250
 # apart, only these two gave a sequential decode's frames every time (test_frames_of_every_container...). In others a
-# seek lands elsewhere (avi, mpegts, asf, nut, mxf), or frames have no times (mpeg, raw streams).
+# seek lands elsewhere (avi, mpegts, asf, nut, mxf), or packets bear no times or others' (raw streams, mpeg).
 SEEKABLE_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 SEEKABLE_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"})
 _LIMIT_SEC = 60  # for one packet: a disk that has gone away, or a demuxer that finds no end

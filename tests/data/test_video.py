@@ -187,6 +187,8 @@ def broken_file(folder, kind, good):
     }
     if kind == "audio":
         write_sound(path)
+    elif kind == "folder":
+        path.mkdir()
     elif kind != "missing":
         path.write_bytes(contents[kind])
     return path
@@ -215,6 +217,7 @@ def write_sound(path, cover=False):
         ("truncated", "not a readable video"),
         ("overwritten", "decoding stops after"),
         ("missing", "no such file"),
+        ("folder", "is no file"),
         ("audio", "holds no video stream"),
     ],
 )
