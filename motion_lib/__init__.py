@@ -6,7 +6,7 @@
     videos = open_dataset("ucf101", "data")
     print(evaluate(model, videos, read_descriptions("uc101_motion.csv")).accuracy())
 
-Names are imported on first use, so that reading descriptions needs neither torch nor decord.
+Names are imported on first use, so that reading descriptions needs neither torch nor PyAV.
 """
 
 from importlib import import_module

@@ -28,7 +28,7 @@ from motion_lib.storage import content_hash, write_json
 from motion_lib.texts.descriptions import DescriptionSet
 
 SCHEMA = 2  # 2: metrics of both directions, protocols
-PACKAGES = ("torch", "torchvision", "clip-anytorch", "decord", "av", "numpy", "pillow")
+PACKAGES = ("torch", "torchvision", "clip-anytorch", "av", "numpy", "pillow")
 
 
 @dataclass(frozen=True)

@@ -127,12 +127,6 @@ class Rehearsal:
         cuda = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
         yield Check("Python and torch", f"{platform.python_version()}, torch {torch.__version__} ({cuda})")
         yield Check("torchvision", f"{torchvision.__version__}, imported beside it")
-        try:
-            import decord
-
-            yield Check("decord", decord.__version__)
-        except ImportError:
-            yield Check("decord", "no wheel for this machine: PyAV reads every video, more slowly", LOOK)
 
     def devices(self) -> Iterator[Check]:
         """The devices that the configuration asks for."""
