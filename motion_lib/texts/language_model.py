@@ -4,20 +4,44 @@ Every question and what came of it is a line of an append-only file, looked up b
 killed and started again asks what has no answer yet. The key comes from the environment and stays there.
 """
 
+import html
 import os
+import re
 import threading
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import openai
+from openai.types.chat import ChatCompletion
 
 from motion_lib.storage import append_line, content_hash, read_lines
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 OPENAI_SERVER = "https://api.openai.com/v1"
-RETRIES = 6  # of the client, with exponential back-off, for rate limits, 5xx and broken connections
-TIMEOUT_SEC = 120
+RETRIES = 6  # of one request, with the client's exponential back-off, for rate limits, 5xx and broken connections
+TIMEOUT_SEC = 300  # thinking takes minutes on a CPU
+SILENCES = 8  # questions in a row that a server may fail
+ROOM_TO_THINK = 2000  # tokens, once an answer was cut off at `Question.max_tokens`
+
+# Parts of a question that a server may refuse, as it may call them.
+_OPTIONS = {"max_tokens": r"max_\w*tokens", "temperature": "temperature", "seed": r"\w*seed"}
+_WHOLE = ("stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete")  # servers' words for a finished answer
+_UNREACHABLE = ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "LocalProtocolError", "ProxyError")
+# There is no common code for a prompt that is not liked, nor for an empty account.
+_FILTERED = re.compile(
+    "(?i)content.?(?:filter|management|policy)|filtered|flagged|moderation|inappropriate|prohibited|inspection_failed"
+    "|invalid_prompt|usage polic|safety|sensitive"
+)
+_SPENT = re.compile(
+    "(?i)insufficient.{0,3}(?:quota|balance|fund|credit)|billing_|exceeded_current_quota|credit balance"
+)
+
+# <think>, </seed:think>, [THINK], <|end_of_thought|>, harmony's channels with their marks or, as some servers, without.
+_NAME = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad)\b[^<>\[\]◁▷]*[>\]▷]"
+_BEGIN = rf"[<\[◁]\|?(?:begin_of_|start_)?{_NAME}|<\|channel\|?>(?!final)|\Aanalysis(?-i:(?=[A-Z]))"
+_END = rf"[<\[◁]\|?(?:/|end_of_|end_){_NAME}|<\|channel\|>final[^<]*<\|message\|>|<channel\|>|assistantfinal"
+_MARKS = r"(?i)<\|(?:im_)?start\|>\s*assistant|<\|[^<>|]*\|>|</?s>|<(?:eos|end_of_turn)>|</?(?:answer|response|output)>"
 
 
 class NoAnswer(RuntimeError):
@@ -25,7 +49,17 @@ class NoAnswer(RuntimeError):
 
 
 class LanguageModelError(RuntimeError):
-    """The server refuses to work with us at all: a wrong key, an unknown model, a malformed request."""
+    """The server will not work with us: a wrong key, address, model or request, an empty account, or no answers."""
+
+
+def without_thinking(text: str) -> str:
+    """What a model says after it thought aloud; nothing if it never came to the end of that.
+
+    An end without a beginning counts for all that stands before it: chat templates swallow the beginning.
+    """
+    closed = re.sub(f"(?is)(?:{_BEGIN}).*?(?:{_END})", " ", html.unescape(text))
+    after = re.split(f"(?i){_END}", closed)[-1]
+    return "" if re.search(f"(?i){_BEGIN}", after) else re.sub(_MARKS, " ", after).strip()
 
 
 @dataclass(frozen=True)
@@ -53,15 +87,16 @@ class Audit:
         self._answers: dict[str, dict] = {}
         for entry in self.entries():
             if entry["error"] is None:
-                self._answers.setdefault(entry["key"], entry)
+                self._answers[entry["key"]] = entry
 
     def entries(self) -> list[dict]:
         """All whole lines."""
         return read_lines(self.path)
 
     def answer(self, key: str) -> dict | None:
-        """The line with the first answer to the question of this key, or None."""
-        return self._answers.get(key)
+        """The line with the answer to the question of this key, or None; older files hold answers without words."""
+        entry = self._answers.get(key)
+        return entry if entry and without_thinking(entry["answer"]) else None
 
     def add(self, question: Question, answer: str | None, error: str | None, **details: object) -> dict:
         """Append what came of a question; on disk when this returns."""
@@ -70,7 +105,7 @@ class Audit:
         with self._lock:
             append_line(self.path, entry)
             if error is None:
-                self._answers.setdefault(question.key, entry)
+                self._answers[question.key] = entry
         return entry
 
 
@@ -94,60 +129,132 @@ class LanguageModel:
         temperature: float = 1.0,
         retries: int = RETRIES,
     ):
-        self._secret = os.environ.get(KEY_VARIABLE, "")
+        self._secret = os.environ.get(KEY_VARIABLE, "").strip()
         if not self._secret and base_url is None:
             raise LanguageModelError(f"no key: set {KEY_VARIABLE} in the environment, or base_url to your server.")
+        if not re.fullmatch("[!-~]*", self._secret):
+            raise LanguageModelError(f"{KEY_VARIABLE} holds a blank or a character that no key has; copy it again.")
         self.model, self.temperature, self.audit = model, temperature, Audit(audit)
-        self.server = base_url or OPENAI_SERVER  # said outright: the client would also read it from the environment
-        self._client = openai.OpenAI(
-            api_key=self._secret or "none", base_url=self.server, max_retries=retries, timeout=TIMEOUT_SEC
+        address = (
+            base_url or OPENAI_SERVER
+        ).strip()  # said outright: the client would also read it from the environment
+        self.server = re.sub(r"//[^/@]*@", "//", address)  # without a password
+        self._once = openai.OpenAI(
+            api_key=self._secret or "none",
+            base_url=address,
+            max_retries=0,
+            timeout=openai.Timeout(TIMEOUT_SEC, connect=10),
         )
+        self._patient = self._once.with_options(max_retries=max(retries - 1, 0)) if retries else self._once
+        self._names: dict[str, str | None] = {option: option for option in _OPTIONS}  # None: not taken
+        self._room, self._answered, self._silences = 0, False, 0
 
     def question(self, prompt: str, seed: int) -> Question:
         """The request that `ask` would send."""
         return Question(prompt, self.model, self.server, self.temperature, seed)
 
     def ask(self, prompt: str, seed: int = 0) -> str:
-        """The answer, from the file if the question was answered before.
+        """The answer without thoughts, from the file if the question was answered before.
 
         Raises:
-            NoAnswer: after the client's retries, or if the model refused outright.
+            NoAnswer: after the client's retries, or for an answer that is cut off, withheld, empty or a refusal.
             LanguageModelError: where asking again cannot help.
         """
         question = self.question(prompt, seed)
         entry = self.audit.answer(question.key) or self._send(question)
         if entry.get("refused"):
             raise NoAnswer(f"refused: {entry['answer'][:60]}")
-        return entry["answer"]
+        return without_thinking(entry["answer"])
 
     def _send(self, question: Question) -> dict:
         try:
-            response = self._client.chat.completions.create(
-                model=question.model,
-                messages=[{"role": "user", "content": question.prompt}],
-                temperature=question.temperature,
-                seed=question.seed,
-                max_tokens=question.max_tokens,
-            )
-            message = response.choices[0].message
-            text, refusal = message.content or "", message.refusal or ""
+            response = self._complete(question)
+            if not (getattr(response, "choices", None) and getattr(response.choices[0], "message", None)):
+                found = getattr(response, "error", None) or repr(str(response)[:100])
+                raise ValueError(f"no answer (nor a stream, which is not read) but {found}")
         # "from None": a traceback shows the errors before it, and servers like to quote the key.
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise LanguageModelError(f"{question.model}: the server refuses ({self._reason(error)}).") from None
-        except openai.BadRequestError as error:
-            raise LanguageModelError(f"{question.model}: not understood ({self._reason(error)}).") from None
-        # What a server makes of "OpenAI-compatible" is anybody's guess: text where JSON should be, no choices.
-        except (openai.OpenAIError, AttributeError, LookupError, TypeError, ValueError) as error:
-            reason = self._reason(error)
+        except (openai.OpenAIError, LookupError, TypeError, ValueError) as error:
+            reason, hopeless = self._reason(error), self._hopeless(error)
             self.audit.add(question, None, reason)
+            self._silences += not _FILTERED.search(_said(error))
+            if hopeless or self._silences >= SILENCES:
+                many = "" if hopeless else f"{self._silences} questions in a row got no answer; the last: "
+                raise LanguageModelError(f"{question.model} at {self.server}: {many}{reason}") from None
             raise NoAnswer(reason) from None
+        self._answered, self._silences = True, 0
+        choice, error = response.choices[0], None
+        text, refusal = (_text(getattr(choice.message, part, None)) for part in ("content", "refusal"))
+        finish = str(getattr(choice, "finish_reason", None) or "stop")  # some servers never say it
+        if finish.lower() not in _WHOLE:
+            error = f"an answer that is cut off or withheld (finish_reason {finish})"
+            self._room = ROOM_TO_THINK if finish == "length" else self._room
+        elif not (refusal or without_thinking(text)):
+            error = f"an answer without words{' beside its thinking' if text.strip() else ''}"
         usage = response.usage.model_dump(include={"prompt_tokens", "completion_tokens"}) if response.usage else {}
         details = {"refused": bool(refusal), "usage": usage, "served_model": response.model, "id": response.id}
-        return self.audit.add(question, refusal or text, None, **details)
+        entry = self.audit.add(question, self._hide(refusal or text), error, finish_reason=finish, **details)
+        if error:
+            raise NoAnswer(error)
+        return entry
+
+    def _complete(self, question: Question) -> ChatCompletion:
+        """Asks once without retries, so that what is hopeless is seen at once, and then with them.
+
+        An option that the server refuses is called as it asks or left out, also in all later questions.
+        """
+        client, messages = self._once, [{"role": "user", "content": question.prompt}]
+        values = asdict(question) | {"max_tokens": max(question.max_tokens, self._room)}
+        while True:
+            sent = {option: name for option, name in self._names.items() if name}
+            options = {name: values[option] for option, name in sent.items()}
+            try:
+                return client.chat.completions.create(model=question.model, messages=messages, extra_body=options)
+            except openai.APIError as error:
+                said, status = _said(error), getattr(error, "status_code", 0)
+                refused = [option for option in sent if re.search(rf"\b{_OPTIONS[option]}\b", said)]
+                if status in (400, 422) and refused and not _FILTERED.search(said):
+                    option, name = refused[0], sent[refused[0]]
+                    others = set(re.findall(rf"\b{_OPTIONS[option]}\b", said)) - {name}
+                    self._names[option] = min(others) if others and name == option else None
+                elif client is self._patient or self._hopeless(error) or isinstance(error, openai.APITimeoutError):
+                    raise
+                else:
+                    client = self._patient
+
+    def _hopeless(self, error: Exception) -> bool:
+        """Whether all questions will end so: a wrong address, key, model or request, or an empty account."""
+        said, status = _said(error), getattr(error, "status_code", 0)
+        if isinstance(error, openai.APIConnectionError):  # a server that has answered may come back
+            return not self._answered and type(error.__cause__).__name__ in _UNREACHABLE
+        if _FILTERED.search(said) or status in (400, 422):
+            return not (_FILTERED.search(said) or self._answered)
+        return bool(_SPENT.search(said)) or (400 <= status < 500 and status not in (408, 409, 429))
 
     def _reason(self, error: Exception) -> str:
-        """One line without the key, which servers like to quote."""
-        reason = f"{type(error).__name__}: {error}"
-        if self._secret:
-            reason = reason.replace(self._secret, "***")
-        return reason.partition("\n")[0][:300]
+        """One line without markup, which says how an address looks where this one looks otherwise."""
+        said = " ".join(re.sub("<[^>]*>", " ", self._hide(_said(error))).split())[:300]
+        usual = re.fullmatch(r"https?://.+/v\d((?!/completions).)*", self.server)
+        return said if usual else f"{said}; base_url should look like http://localhost:8000/v1"
+
+    def _hide(self, text: str) -> str:
+        """Without the key, which servers like to quote."""
+        return text.replace(self._secret, "***") if self._secret else text
+
+
+def _said(error: BaseException) -> str:
+    """All that a server says, or what lies at the bottom of a broken connection."""
+    name = type(error).__name__
+    if isinstance(error, openai.APIStatusError):
+        return f"{name}: {error.status_code} {error.response.text}"
+    while error.__cause__:
+        error = error.__cause__
+    return f"{name}: {error}"
+
+
+def _text(content: object) -> str:
+    """Of a message's content: text, a number, nothing, or parts of which some are text."""
+    if isinstance(content, list):
+        return " ".join(map(_text, content))
+    if isinstance(content, dict):
+        return _text(content.get("text")) if content.get("type", "text") in ("text", "output_text") else ""
+    return "" if content is None else str(content)
