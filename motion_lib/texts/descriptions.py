@@ -6,13 +6,18 @@ Files and data sets spell classes differently ("Apply Eye Makeup", "ApplyEyeMake
 
 import csv
 import hashlib
+import html
 import io
 import re
+import unicodedata
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from motion_lib.models.clip import CONTEXT_LENGTH, tokenize
 from motion_lib.storage import atomic_path
 
 VERB_RULE = "words in -ing, less those whose -ing belongs to the stem"
@@ -24,7 +29,11 @@ _ING_IN_STEM = frozenset({
     "spring", "sting", "string", "swing", "thing", "wing", "wring",
 })  # fmt: skip
 _WORD = re.compile(r"[a-z]+")
+_MARK = re.compile(r"<\|(start|end)oftext\|>", re.IGNORECASE)  # of CLIP's own
 _LEAD = re.compile(r"Characteristic motion of [^:]+ is: ")
+# What stands first in a file: a name, in quotes or not, and what divides it from its text.
+_FIRST_NAME = re.compile(r'\s*(?:"(?:[^"]|"")*"|[^",;:\t\r\n]*) *([,;\t])')
+_HEADER = re.compile(r"\w*(class|label|name|action|category)s?,\w{0,12}(text|description|prompt|caption|sentence)s?")
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class DescriptionSet:
     def __post_init__(self):
         object.__setattr__(self, "class_names", tuple(_collapse(name) for name in self.class_names))
         object.__setattr__(self, "texts", tuple(_collapse(text) for text in self.texts))
-        _check_descriptions(self)
+        _check_rows(self.source, self.class_names, self.texts)
         if not self.sha256:
             digest = hashlib.sha256(_csv_bytes(self.class_names, self.texts)).hexdigest()
             object.__setattr__(self, "sha256", digest)
@@ -64,12 +73,12 @@ class DescriptionSet:
     def from_class_names(cls, names: Iterable[str], template: str = "{}") -> "DescriptionSet":
         """Make a set whose texts are prompts built from the names, e.g. "a video of a person {}."."""
         names = tuple(names)
-        texts = tuple(_fill(template, _collapse(name)) for name in names)
+        texts = tuple(fill(template, _collapse(name)) for name in names)
         return cls("class names", names, texts, source=f"class names, template '{template}'")
 
     def with_template(self, template: str) -> "DescriptionSet":
         """Put every text into `template` at its one "{}"; a final period goes where the template continues with one."""
-        texts = tuple(_fill(template, text) for text in self.texts)
+        texts = tuple(fill(template, text) for text in self.texts)
         return DescriptionSet(self.name, self.class_names, texts, f"{self.source}, template '{template}'")
 
     def select(self, class_names: Sequence[str]) -> "DescriptionSet":
@@ -106,31 +115,53 @@ class DescriptionStatistics:
 
 
 def squeeze_key(name: str) -> str:
-    """The key by which class names are compared: lower case, letters and digits only."""
-    return "".join(character for character in name.lower() if character.isalnum())
+    """The key by which class names are compared: lower case, letters (with their marks) and digits only."""
+    composed = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in composed if unicodedata.category(letter)[0] in "LMN")
 
 
-def read_descriptions(path: str | Path, *, strip_lead: bool = False) -> DescriptionSet:
-    """Read a description CSV without header: columns class and text, or one column "class: text".
+def read_descriptions(path: str | Path, *, strip_lead: bool = False, cut: bool = True) -> DescriptionSet:
+    """Read a description CSV: columns class and text, or one column "class: text".
 
-    Accepts what the authors' ten files need: byte order mark, CRLF, stray blanks, colons beyond the first.
+    Accepts what the authors' ten files need (byte order mark, CRLF, stray blanks, colons beyond the first) and what
+    spreadsheets write: a header, UTF-16, columns divided by semicolons or tabs. Warns of equal texts.
 
     Args:
         strip_lead: remove "Characteristic motion of ... is: ", with which the alternate versions begin.
+        cut: end each text, with a warning, where CLIP stops reading; False for a model that reads on.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: naming file and row (from 1) if the file is not UTF-8, is no CSV of either layout, has no lead to
-            strip, or fails the checks of `DescriptionSet`.
+        ValueError: naming file and row (from 1) if the file is not Unicode, is no CSV of either layout, has no lead
+            to strip, or fails the checks of `DescriptionSet`.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such description file; check the path.")
     content = path.read_bytes()
-    pairs = _pairs(_csv_rows(content, path.name), path.name)
-    names, texts = ([pair[column] for pair in pairs] for column in (0, 1))
-    descriptions = DescriptionSet(path.stem, names, texts, path.name, hashlib.sha256(content).hexdigest())
-    return _without_lead(descriptions) if strip_lead else descriptions
+    pairs, first, source = _pairs(content, path.name), 1, path.name
+    if pairs and _HEADER.fullmatch(",".join(map(squeeze_key, pairs[0]))):
+        pairs, first, source = pairs[1:], 2, f"{path.name}, header left out"
+    names, texts = ([_collapse(pair[column]) for pair in pairs] for column in (0, 1))
+    _check_rows(path.name, names, texts, first)
+    if strip_lead:
+        texts, source = _without_lead(texts, path.name, first), f"{source}, lead removed"
+    if long := [row for row, text in enumerate(texts, first) if cut and not fits_clip(text)]:
+        texts, source = [_cut(text) for text in texts], f"{source}, {len(long)} texts cut"
+        _warn(path.name, long, f"cut to the {CONTEXT_LENGTH} tokens that CLIP reads")
+    counts = Counter(map(str.lower, texts))  # CLIP knows no capitals
+    if equal := [row for row, text in enumerate(texts, first) if counts[text.lower()] > 1]:
+        _warn(path.name, equal, "equal to another class's, so that no video of either counts as found")
+    sha256 = "" if strip_lead or long else hashlib.sha256(content).hexdigest()
+    return DescriptionSet(path.stem, names, texts, source, sha256)
+
+
+def fits_clip(text: str) -> bool:
+    """Whether CLIP reads all of a text."""
+    try:
+        return tokenize([text]) is not None
+    except ValueError:
+        return False
 
 
 def write_descriptions(descriptions: DescriptionSet, path: str | Path) -> None:
@@ -164,7 +195,8 @@ def _collapse(text: str) -> str:
     return " ".join(text.split())
 
 
-def _fill(template: str, text: str) -> str:
+def fill(template: str, text: str) -> str:
+    """A text in the one place that a template has for it."""
     if template.count("{}") != 1:
         raise ValueError(f"template '{template}': write '{{}}' once, not {template.count('{}')} times.")
     before, after = template.split("{}")  # not str.format: braces elsewhere are text
@@ -173,19 +205,20 @@ def _fill(template: str, text: str) -> str:
     return before + text + after
 
 
-def _check_descriptions(descriptions: DescriptionSet) -> None:
-    where, names, texts = descriptions.source, descriptions.class_names, descriptions.texts
+def _check_rows(where: str, names: Sequence[str], texts: Sequence[str], first: int = 1) -> None:
     if len(names) != len(texts):
         raise ValueError(f"{where}: {len(names)} class names but {len(texts)} texts; give one per class.")
     if not names:
         raise ValueError(f"{where}: no descriptions, expected rows 'class,text'; restore the file.")
     first_row: dict[str, int] = {}
-    for row, (name, text) in enumerate(zip(names, texts, strict=True), start=1):
+    for row, (name, text) in enumerate(zip(names, texts, strict=True), start=first):
         key = squeeze_key(name)
         if not key:
             raise ValueError(f"{where}, row {row}: class name '{name}' has no letter or digit; add one.")
         if not text:
             raise ValueError(f"{where}, row {row}: no text for class '{name}'; add its description.")
+        if mark := _MARK.search(html.unescape(html.unescape(text))):  # as often as CLIP does
+            raise ValueError(f"{where}, row {row}: '{mark[0]}' for class '{name}' ends a text for CLIP; take it out.")
         if key in first_row:
             raise ValueError(f"{where}, row {row}: class '{name}' repeats row {first_row[key]}; keep one.")
         first_row[key] = row
@@ -210,38 +243,48 @@ def _csv_bytes(class_names: Sequence[str], texts: Sequence[str]) -> bytes:
     return buffer.getvalue().encode("utf-8")
 
 
-def _csv_rows(content: bytes, where: str) -> list[list[str]]:
+def _pairs(content: bytes, where: str) -> list[tuple[str, str]]:
     try:
-        text = content.decode("utf-8").removeprefix("\ufeff")
+        utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        text = content.decode("utf-16" if utf16 else "utf-8").removeprefix("\ufeff")
+        if "\0" in text:
+            raise UnicodeDecodeError("utf-8", content, content.index(0), len(content), "UTF-16 without its mark")
     except UnicodeDecodeError as error:
         row = content[: error.start].count(b"\n") + 1
         raise ValueError(f"{where}, row {row}: not UTF-8; save the file as UTF-8.") from error
-    rows = []
+    found, rows = _FIRST_NAME.match(text), []
+    by = found[1] if found else ","
     try:
-        for row in csv.reader(io.StringIO(text, newline=""), strict=True):
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=by, skipinitialspace=True, strict=True):
             rows.append(row)  # one by one: their count locates a fault
     except csv.Error as error:
         raise ValueError(f"{where}, row {len(rows) + 1}: broken CSV ({error}); repair its quotes.") from error
-    while rows and not rows[-1]:
+    while rows and not "".join(rows[-1]).strip():
         rows.pop()  # blank lines at the end hold nothing; elsewhere they would shift the row numbers
-    return rows
-
-
-def _pairs(rows: list[list[str]], where: str) -> list[tuple[str, str]]:
     columns = 1 if all(len(row) == 1 for row in rows) else 2
     for number, row in enumerate(rows, start=1):
         if len(row) != columns:
-            hint = "write 'class,text' with a text that contains commas in double quotes"
+            hint = f"write {f'class{by}text'!r} with a text that contains {by!r} in double quotes"
             raise ValueError(f"{where}, row {number}: {len(row)} columns, expected {columns}; {hint}.")
         if columns == 1 and ":" not in row[0]:
             raise ValueError(f"{where}, row {number}: one column and no colon; write 'class,text'.")
     return [tuple(row) if columns == 2 else tuple(row[0].split(":", maxsplit=1)) for row in rows]
 
 
-def _without_lead(descriptions: DescriptionSet) -> DescriptionSet:
-    where, texts = descriptions.source, descriptions.texts
-    for row, text in enumerate(texts, start=1):
+def _without_lead(texts: Sequence[str], where: str, first: int) -> list[str]:
+    for row, text in enumerate(texts, start=first):
         if not _LEAD.match(text):
             raise ValueError(f"{where}, row {row}: no lead to strip; read it with strip_lead=False.")
-    texts = tuple(_LEAD.sub("", text, count=1) for text in texts)
-    return DescriptionSet(descriptions.name, descriptions.class_names, texts, f"{where}, lead removed")
+    return [_LEAD.sub("", text, count=1) for text in texts]
+
+
+def _cut(text: str) -> str:
+    """A text to the end of the last word that CLIP reads."""
+    while not fits_clip(text):
+        text = text[:2000].rpartition(" ")[0] or text[:-1]
+    return text
+
+
+def _warn(where: str, rows: Sequence[int], what: str) -> None:
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    warnings.warn(f"{where}, rows {', '.join(map(str, rows[:5]))}{more}: the text is {what}.", stacklevel=3)

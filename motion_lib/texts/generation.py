@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from motion_lib.models.clip import CONTEXT_LENGTH, tokenize
-from motion_lib.texts.descriptions import DescriptionSet
+from motion_lib.texts.descriptions import DescriptionSet, fill, fits_clip
 from motion_lib.texts.language_model import LanguageModel, NoAnswer
 
 # The paper's prompt, word for word; {} is the class name.
@@ -20,9 +20,15 @@ PAPER_PROMPT = (
 )
 CANDIDATES = 2  # paper, section 3: people choose between two
 ATTEMPTS = 3  # at one candidate, before its class is listed as failed
+_QUOTES = "\"'\u201c\u201d\u00ab\u00bb`*_ "
 _EXPECTED_ANSWER_TOKENS = 30  # a description has about 19 words
 
-_LEAD = re.compile(r"^(the )?characteristic motions? of .{1,80}? (is|are)\s*:?\s*", re.IGNORECASE)
+# What chatty models put before it.
+_LEAD = re.compile(
+    r"^((sure|certainly|of course|okay|absolutely)\b[^.!:]{0,60}[.!:]\s*)?(here( is| are|'s)\b[^:]{0,120}:\s*)?"
+    r"((description|answer):\s*)?((the )?characteristic motions? of .{1,80}? (is|are)\s*:?\s*)?",
+    re.IGNORECASE,
+)
 # No description of a motion speaks of its writer.
 _REFUSAL = re.compile(
     r"^(i|i'm|i'd|i've|i'll|my apologies|apologies|sorry|unfortunately|as an? (ai|large|language|assistant))\b",
@@ -31,10 +37,10 @@ _REFUSAL = re.compile(
 
 
 def clean(answer: str) -> str:
-    """An answer as it goes into a description file: one line, no quotes around it, no repeated question."""
-    text = " ".join(answer.replace("\u2019", "'").split())
-    text = re.sub(r"^[-*\u2022]\s+|^\d[.)]\s+", "", text).strip("\"'\u201c\u201d` ")
-    return _LEAD.sub("", text)
+    """An answer as it goes into a description file: one line, without Markdown, quotes and a repeated question."""
+    text = " ".join(re.sub(r"```\w*\s|\*\*", " ", answer.replace("\u2019", "'")).split())
+    text = re.sub(r"^[-*>\u2022]\s+|^\d[.)]\s+", "", text).strip(_QUOTES)
+    return _LEAD.sub("", text).strip(_QUOTES)
 
 
 def fault(text: str) -> str | None:
@@ -43,9 +49,7 @@ def fault(text: str) -> str | None:
         return "empty answer"
     if _REFUSAL.match(text):
         return f"refused: {text[:60]}"
-    try:
-        tokenize([text])
-    except ValueError:
+    if not fits_clip(text):
         return f"longer than CLIP's {CONTEXT_LENGTH} tokens: {len(text.split())} words"
     return None
 
@@ -57,15 +61,11 @@ class Estimate:
     requests: int
     input_tokens: int
     output_tokens: int
-    price: float | None
 
     def describe(self) -> str:
         """One line."""
-        cost = "no price given" if self.price is None else f"about {self.price:.2f} in the price's currency"
-        return (
-            f"{self.requests} requests left to ask, about {self.input_tokens:,} tokens in and {self.output_tokens:,} "
-            f"out, {cost}; repeated attempts come on top"
-        )
+        tokens = f"{self.input_tokens:,} tokens in and {self.output_tokens:,} out"
+        return f"{self.requests} requests left to ask, about {tokens}; thinking and repeated attempts come on top"
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,7 @@ class Generated:
 
 def prompt_of(class_name: str, template: str = PAPER_PROMPT) -> str:
     """The prompt of a class, put into the one place that the template has for it."""
-    if template.count("{}") != 1:
-        raise ValueError(f"prompt template: write '{{}}' once, not {template.count('{}')} times.")
-    return template.replace("{}", class_name)
+    return fill(template, class_name)
 
 
 def _seeds(seed: int, candidate: int) -> Iterator[int]:
@@ -108,22 +106,15 @@ def estimate(
     candidates: int = CANDIDATES,
     template: str = PAPER_PROMPT,
     seed: int = 0,
-    price: tuple[float, float] | None = None,
 ) -> Estimate:
-    """What `generate` with the same arguments will ask for; answered questions cost nothing again.
-
-    Args:
-        price: of a million tokens in and out.
-    """
+    """What `generate` with the same arguments will ask for; answered questions cost nothing again."""
     prompts = [
         prompt
         for prompt in (prompt_of(name, template) for name in class_names)
         for candidate in range(candidates)
         if model.audit.answer(model.question(prompt, next(_seeds(seed, candidate))).key) is None
     ]
-    tokens_in, tokens_out = count_tokens(prompts), len(prompts) * _EXPECTED_ANSWER_TOKENS
-    cost = None if price is None else (tokens_in * price[0] + tokens_out * price[1]) / 1e6
-    return Estimate(len(prompts), tokens_in, tokens_out, cost)
+    return Estimate(len(prompts), count_tokens(prompts), len(prompts) * _EXPECTED_ANSWER_TOKENS)
 
 
 def count_tokens(texts: Sequence[str]) -> int:

@@ -27,15 +27,11 @@ ROOM_TO_THINK = 2000  # tokens, once an answer was cut off at `Question.max_toke
 # Parts of a question that a server may refuse, as it may call them.
 _OPTIONS = {"max_tokens": r"max_\w*tokens", "temperature": "temperature", "seed": r"\w*seed"}
 _WHOLE = ("stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete")  # servers' words for a finished answer
+_PASSING = (408, 409, 429)  # of the 4xx
 _UNREACHABLE = ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "LocalProtocolError", "ProxyError")
-# There is no common code for a prompt that is not liked, nor for an empty account.
-_FILTERED = re.compile(
-    "(?i)content.?(?:filter|management|policy)|filtered|flagged|moderation|inappropriate|prohibited|inspection_failed"
-    "|invalid_prompt|usage polic|safety|sensitive"
-)
-_SPENT = re.compile(
-    "(?i)insufficient.{0,3}(?:quota|balance|fund|credit)|billing_|exceeded_current_quota|credit balance"
-)
+# Nor is there a common code for a prompt that is not liked, or for an empty account.
+_FILTERED = "(?i)content.?(filter|manag|polic)|filtered|flagged|moderation|inappropriate|prohibited|inspection|safety"
+_SPENT = "(?i)insufficient.{0,3}(quota|balance|fund|credit)|billing_|exceeded_current_quota|credit balance"
 
 # <think>, </seed:think>, [THINK], <|end_of_thought|>, harmony's channels with their marks or, as some servers, without.
 _NAME = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad)\b[^<>\[\]◁▷]*[>\]▷]"
@@ -135,17 +131,11 @@ class LanguageModel:
         if not re.fullmatch("[!-~]*", self._secret):
             raise LanguageModelError(f"{KEY_VARIABLE} holds a blank or a character that no key has; copy it again.")
         self.model, self.temperature, self.audit = model, temperature, Audit(audit)
-        address = (
-            base_url or OPENAI_SERVER
-        ).strip()  # said outright: the client would also read it from the environment
+        address = (base_url or OPENAI_SERVER).strip()  # said outright: the client would also read the environment
         self.server = re.sub(r"//[^/@]*@", "//", address)  # without a password
-        self._once = openai.OpenAI(
-            api_key=self._secret or "none",
-            base_url=address,
-            max_retries=0,
-            timeout=openai.Timeout(TIMEOUT_SEC, connect=10),
-        )
-        self._patient = self._once.with_options(max_retries=max(retries - 1, 0)) if retries else self._once
+        key, timeout = self._secret or "none", openai.Timeout(TIMEOUT_SEC, connect=10)
+        self._client = openai.OpenAI(api_key=key, base_url=address, max_retries=0, timeout=timeout)
+        self._retries = retries
         self._names: dict[str, str | None] = {option: option for option in _OPTIONS}  # None: not taken
         self._room, self._answered, self._silences = 0, False, 0
 
@@ -170,39 +160,41 @@ class LanguageModel:
         try:
             response = self._complete(question)
             if not (getattr(response, "choices", None) and getattr(response.choices[0], "message", None)):
-                found = getattr(response, "error", None) or repr(str(response)[:100])
-                raise ValueError(f"no answer (nor a stream, which is not read) but {found}")
+                whole = response.to_dict() if isinstance(response, ChatCompletion) else response
+                found = getattr(response, "error", None) or repr(whole)[:200]
+                raise ValueError(f"no answer in one piece (a stream is not read) but {found}")
         # "from None": a traceback shows the errors before it, and servers like to quote the key.
         except (openai.OpenAIError, LookupError, TypeError, ValueError) as error:
             reason, hopeless = self._reason(error), self._hopeless(error)
             self.audit.add(question, None, reason)
-            self._silences += not _FILTERED.search(_said(error))
+            self._silences += not _filtered(error)
             if hopeless or self._silences >= SILENCES:
-                many = "" if hopeless else f"{self._silences} questions in a row got no answer; the last: "
+                many = "" if hopeless else f"{self._silences} questions in a row without an answer, the last: "
                 raise LanguageModelError(f"{question.model} at {self.server}: {many}{reason}") from None
             raise NoAnswer(reason) from None
         self._answered, self._silences = True, 0
         choice, error = response.choices[0], None
         text, refusal = (_text(getattr(choice.message, part, None)) for part in ("content", "refusal"))
-        finish = str(getattr(choice, "finish_reason", None) or "stop")  # some servers never say it
-        if finish.lower() not in _WHOLE:
+        finish = str(getattr(choice, "finish_reason", None) or "stop").lower()  # some servers never say it
+        if finish not in _WHOLE:
             error = f"an answer that is cut off or withheld (finish_reason {finish})"
-            self._room = ROOM_TO_THINK if finish == "length" else self._room
+            self._room = ROOM_TO_THINK if finish in ("length", "max_tokens") else self._room
         elif not (refusal or without_thinking(text)):
             error = f"an answer without words{' beside its thinking' if text.strip() else ''}"
-        usage = response.usage.model_dump(include={"prompt_tokens", "completion_tokens"}) if response.usage else {}
-        details = {"refused": bool(refusal), "usage": usage, "served_model": response.model, "id": response.id}
-        entry = self.audit.add(question, self._hide(refusal or text), error, finish_reason=finish, **details)
+        usage = {name: getattr(response.usage, name, None) for name in ("prompt_tokens", "completion_tokens")}
+        details = {"refused": bool(refusal), "finish_reason": finish, "usage": usage}
+        details |= {"served_model": getattr(response, "model", None), "id": getattr(response, "id", None)}
+        entry = self.audit.add(question, self._hide(refusal or text), error, **details)
         if error:
             raise NoAnswer(error)
         return entry
 
     def _complete(self, question: Question) -> ChatCompletion:
-        """Asks once without retries, so that what is hopeless is seen at once, and then with them.
+        """Ask once without retries, so that what is hopeless is seen at once, and then with them.
 
         An option that the server refuses is called as it asks or left out, also in all later questions.
         """
-        client, messages = self._once, [{"role": "user", "content": question.prompt}]
+        client, messages = self._client, [{"role": "user", "content": question.prompt}]
         values = asdict(question) | {"max_tokens": max(question.max_tokens, self._room)}
         while True:
             sent = {option: name for option, name in self._names.items() if name}
@@ -210,25 +202,32 @@ class LanguageModel:
             try:
                 return client.chat.completions.create(model=question.model, messages=messages, extra_body=options)
             except openai.APIError as error:
-                said, status = _said(error), getattr(error, "status_code", 0)
-                refused = [option for option in sent if re.search(rf"\b{_OPTIONS[option]}\b", said)]
-                if status in (400, 422) and refused and not _FILTERED.search(said):
-                    option, name = refused[0], sent[refused[0]]
-                    others = set(re.findall(rf"\b{_OPTIONS[option]}\b", said)) - {name}
-                    self._names[option] = min(others) if others and name == option else None
-                elif client is self._patient or self._hopeless(error) or isinstance(error, openai.APITimeoutError):
+                status = getattr(error, "status_code", 0)
+                if status in (400, 422) and not _filtered(error) and self._gives_way(sent, _said(error)):
+                    continue
+                final = (200 <= status < 500 and status not in _PASSING) or isinstance(error, openai.APITimeoutError)
+                if final or client is not self._client or not self._retries or self._hopeless(error):
                     raise
-                else:
-                    client = self._patient
+                client = client.with_options(max_retries=self._retries - 1)
+
+    def _gives_way(self, sent: dict[str, str], said: str) -> bool:
+        """Whether a complaint is of an option: from then on it is called as the complaint has it, or left out."""
+        for option, name in sent.items():
+            if named := re.findall(rf"\b{_OPTIONS[option]}\b", said):
+                self._names[option] = min(set(named) - {name}, default=None) if name == option else None
+                return True
+        return False
 
     def _hopeless(self, error: Exception) -> bool:
         """Whether all questions will end so: a wrong address, key, model or request, or an empty account."""
-        said, status = _said(error), getattr(error, "status_code", 0)
+        status = getattr(error, "status_code", 0)
         if isinstance(error, openai.APIConnectionError):  # a server that has answered may come back
             return not self._answered and type(error.__cause__).__name__ in _UNREACHABLE
-        if _FILTERED.search(said) or status in (400, 422):
-            return not (_FILTERED.search(said) or self._answered)
-        return bool(_SPENT.search(said)) or (400 <= status < 500 and status not in (408, 409, 429))
+        if _filtered(error) or re.search(_SPENT, _said(error)):
+            return not _filtered(error)
+        if status in (400, 422):  # one that has understood others minds this one
+            return not self._answered
+        return 400 <= status < 500 and status not in _PASSING
 
     def _reason(self, error: Exception) -> str:
         """One line without markup, which says how an address looks where this one looks otherwise."""
@@ -249,6 +248,11 @@ def _said(error: BaseException) -> str:
     while error.__cause__:
         error = error.__cause__
     return f"{name}: {error}"
+
+
+def _filtered(error: Exception) -> bool:
+    """Whether a server objects to what one prompt is about."""
+    return getattr(error, "status_code", 200) in (200, 400, 403, 422, 451) and bool(re.search(_FILTERED, _said(error)))
 
 
 def _text(content: object) -> str:

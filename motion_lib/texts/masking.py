@@ -59,8 +59,7 @@ def mask_by_model(model: LanguageModel) -> Callable[[str, str], str]:
     """A masker that asks a model; its calls raise NoAnswer where the answer is none that can be used."""
 
     def masker(text: str, class_name: str) -> str:
-        answer = model.ask(MASKING_PROMPT.replace("{}", text))
-        answer = clean(re.sub(r"^\s*description:\s*", "", answer, flags=re.IGNORECASE))
+        answer = clean(model.ask(MASKING_PROMPT.replace("{}", text)))
         if reason := fault(answer):
             raise NoAnswer(reason)
         return answer
