@@ -154,8 +154,27 @@ def test_statistics_beside_the_published_ones(authors, file_name, dataset, words
         b'\xef\xbb\xbfjump,"up, then down."\nrun,moving fast.\n\n\n',
         b'"jump: up, then down."\n  run :moving fast.',
         b'jump,"up,\nthen down."\r\nrun,moving fast.\r\n',
+        b"jump;up, then down.\nrun;moving fast.\n",
+        b'"jump";"up, then down."\r\nrun;moving fast.\r\n;\r\n',
+        b"jump\tup, then down.\nrun\tmoving fast.\n",
+        b'jump, "up, then down."\nrun, "moving fast."\n,\n',
+        b'jump,"up, then down."\rrun,moving fast.\r',
+        "jump\tup, then down.\r\nrun\tmoving fast.\r\n".encode("utf-16"),
+        b"\xfe\xff" + 'jump,"up, then down."\nrun,moving fast.\n'.encode("utf-16-be"),
     ],
-    ids=["crlf and blanks", "byte order mark, blank lines at the end", "one column", "line break in quotes"],
+    ids=[
+        "crlf and blanks",
+        "byte order mark, blank lines at the end",
+        "one column",
+        "line break in quotes",
+        "semicolons",
+        "semicolons and quotes, an empty row at the end",
+        "tabs",
+        "blanks before quotes",
+        "line ends of old Macs",
+        "a spreadsheet's Unicode text",
+        "UTF-16, other way round",
+    ],
 )
 def test_tolerated_layouts(tmp_path, content):
     found = read_descriptions(write(tmp_path, content))
@@ -172,13 +191,26 @@ def test_tolerated_layouts(tmp_path, content):
         (b"jump,up.\nrun,fast, with long steps.\n", "row 2: 3 columns, expected 2"),
         (b"jump,up.\n\nrun,fast.\n", "row 2: 0 columns, expected 2"),
         (b"jump: up.\nrun fast.\n", "row 2: one column and no colon"),
-        (b"jump;up.\n", "row 1: one column and no colon"),
+        (b"jump|up.\n", "row 1: one column and no colon"),
+        (
+            b"jump;up.\nrun;fast;long.\n",
+            "row 2: 3 columns, expected 2; write 'class;text' with a text that contains ';'",
+        ),
+        (b"jump\tup.\nrun\n", r"row 2: 1 columns, expected 2; write 'class\ttext'"),
         (b"jump,up.\nrun,  \n", "row 2: no text for class 'run'"),
         (b"jump:\n", "row 1: no text for class 'jump'"),
         (b",up.\n", "row 1: class name '' has no letter"),
         (b"Jump Up,up.\nrun,fast.\njump-up,again.\n", "row 3: class 'jump-up' repeats row 1"),
         (b"jump,up.\nrun,caf\xe9.\n", "row 2: not UTF-8"),
-        ("jump,up.\n".encode("utf-16"), "row 1: not UTF-8"),
+        ("jump,up.\n".encode("utf-16-le"), "row 1: not UTF-8"),
+        ("jump,up.\n".encode("utf-16")[:-1], "row 1: not UTF-8"),
+        (b"jump,up.\nrun,fa\0st.\n", "row 2: not UTF-8"),
+        (b"class,text\n", "no descriptions"),
+        (b"class,text\njump,up.\nrun,\n", "row 3: no text for class 'run'"),
+        (b"class,text\njump,up.\nJump,down.\n", "row 3: class 'Jump' repeats row 2"),
+        (b"jump,up.\nrun,fast <|endoftext|> more.\n", "row 2: '<|endoftext|>' for class 'run' ends a text for CLIP"),
+        (b"jump,<|StartOfText|> up.\n", "row 1: '<|StartOfText|>' for class 'jump'"),
+        (b"jump,up &amp;lt;|endoftext|&gt;.\n", "row 1: '<|endoftext|>' for class 'jump'"),
         (b'jump,up.\nrun,"fast.\nsit,down.\n', "row 2: broken CSV"),
         (b'jump,"up" or so.\n', "row 1: broken CSV"),
     ],
@@ -187,6 +219,47 @@ def test_broken_file_is_located(tmp_path, content, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         read_descriptions(write(tmp_path, content))
     assert str(caught.value).startswith("some.csv")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["class,text", "Class Name,Motion Description", "label,prompt", "action;gpt4_description", "class: caption"],
+)
+def test_a_header_is_left_out_and_the_source_says_so(tmp_path, header):
+    by = next(mark for mark in ",;:" if mark in header)
+    found = read_descriptions(write(tmp_path, f"{header}\njump{by}up.\nrun{by}fast.\n".encode()))
+    assert (found.class_names, found.source) == (("jump", "run"), "some.csv, header left out")
+
+
+def test_a_first_class_is_no_header(tmp_path):
+    found = read_descriptions(write(tmp_path, b"action,moving fast.\nsigning a name,writing text by hand.\n"))
+    assert (found.class_names, found.source) == (("action", "signing a name"), "some.csv")
+
+
+def test_a_text_that_clip_does_not_read_whole_is_cut_and_told(tmp_path):
+    long = "swinging both arms " * 40
+    path = write(tmp_path, f"jump,up.\nrun,{long}\nsit,{'x-' * 500}\n".encode())
+    with pytest.warns(UserWarning, match=r"some\.csv, rows 2, 3: the text is cut to the 77 tokens that CLIP reads\."):
+        found = read_descriptions(path)
+    assert found.texts[1] == " ".join(long.split()[:75])
+    assert set(found.texts[2]) == {"x", "-"}
+    assert found.source == "some.csv, 2 texts cut"
+    assert found.sha256 != read_descriptions(path, cut=False).sha256
+    assert read_descriptions(path, cut=False).texts[1] == long.strip()
+
+
+def test_a_lead_that_goes_takes_no_room(tmp_path):
+    path = write(tmp_path, f"jump,Characteristic motion of jumping is: {'arms ' * 75}\n".encode())
+    assert read_descriptions(path, strip_lead=True).texts == (("arms " * 75).strip(),)
+
+
+def test_equal_texts_are_told(tmp_path):
+    path = write(
+        tmp_path, b"class,text\njump,up.\nrun,fast.\nhop,Up.\n" + b"".join(b"c%d,fast.\n" % i for i in range(4))
+    )
+    told = r"some\.csv, rows 2, 3, 4, 5, 6 and 2 more: the text is equal to another class's, so that no video of either"
+    with pytest.warns(UserWarning, match=told):
+        assert len(read_descriptions(path)) == 7
 
 
 def test_missing_file(tmp_path):
@@ -221,10 +294,11 @@ def test_lead_ends_at_its_own_colon(tmp_path):
         (("jump", " "), ("up.", "down."), "row 2: class name '' has no letter"),
         (("jump", "run"), ("up.", "\t"), "row 2: no text for class 'run'"),
         (("YoYo", "yo-yo"), ("up.", "down."), "row 2: class 'yo-yo' repeats row 1"),
+        (("jump",), ("<|endoftext|>",), "row 1: '<|endoftext|>' for class 'jump' ends a text for CLIP"),
     ],
 )
 def test_invalid_sets_are_refused(names, texts, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         DescriptionSet("bad", names, texts)
 
 
@@ -241,6 +315,8 @@ def test_same_content_same_hash(three):
         ("Swimming breaststroke", "swimming breast stroke"),
         ("push-ups", "PushUps"),
         ("brush_hair", "brush hair"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("\u30ac\u30c3\u30c4", "\u30ab\u3099\u30c3\u30c4"),
     ],
 )
 def test_key_joins_spellings(one, other):
@@ -250,6 +326,8 @@ def test_key_joins_spellings(one, other):
 def test_key_keeps_classes_apart():
     assert squeeze_key("kick") != squeeze_key("kick ball")
     assert squeeze_key("rock 1") != squeeze_key("rock 2")
+    for one, other in (("\u092a\u0940\u0928\u093e", "\u092a\u093e\u0928\u093e"), ("\u0e15\u0e35", "\u0e15\u0e32")):
+        assert squeeze_key(one) != squeeze_key(other)  # vowel signs are no letters
 
 
 # --- selecting and templates ---

@@ -66,6 +66,17 @@ def test_the_prompt_is_the_papers():
         ("The characteristic motions of action rowing are: pulling\nback.", "pulling back."),
         ("1. pulling back.", "pulling back."),
         ("- pulling back.", "pulling back."),
+        ("```text\npulling back.\n```", "pulling back."),
+        ("```\npulling\nback.\n```", "pulling back."),
+        ("**pulling back.**", "pulling back."),
+        ("> *pulling back.*", "pulling back."),
+        ("\u00abpulling back.\u00bb", "pulling back."),
+        ("**Description:** pulling back.", "pulling back."),
+        ("Answer: 'pulling back.'", "pulling back."),
+        ('Sure! Here\'s the characteristic motion of rowing:\n\n"pulling back."', "pulling back."),
+        ("Certainly, here you go. The **characteristic motion of rowing** is: pulling back.", "pulling back."),
+        ("Here is a description of the motion: pulling back.", "pulling back."),
+        ("answering by hand, then sure steps here and there.", "answering by hand, then sure steps here and there."),
     ],
 )
 def test_answers_are_cleaned(answer, text):
@@ -302,13 +313,12 @@ def test_every_part_of_a_question_is_part_of_its_address(change):
 def test_the_estimate_counts_what_is_left(tmp_path):
     with serving() as stub:
         model = model_of(stub, tmp_path)
-        before = estimate(CLASSES, model, price=(30.0, 60.0))
+        before = estimate(CLASSES, model)
         generate(CLASSES[:3], model)
         left = estimate(CLASSES, model)
     assert (before.requests, left.requests) == (10, 4)
     assert before.input_tokens > 10 * 60
-    assert before.price == pytest.approx((before.input_tokens * 30 + before.output_tokens * 60) / 1e6)
-    assert "no price given" in left.describe()
+    assert before.output_tokens == 10 * 30
     assert "10 requests left to ask" in before.describe()
 
 
@@ -362,9 +372,7 @@ def test_a_model_masks_or_says_that_it_cannot(tmp_path):
         mask_by_model(model_of(stub, tmp_path / "other"))("swinging a racket.", "tennis")
 
 
-def test_no_network_is_one_class_after_another_listed(tmp_path):
+def test_the_environment_is_left_as_it_was(tmp_path):
     with serving() as stub:
-        pass
-    found = generate(["archery"], model_of(stub, tmp_path, retries=0))
-    assert "APIConnectionError" in found.failed["archery"]
+        generate(["archery"], model_of(stub, tmp_path))
     assert os.environ[KEY_VARIABLE] == SECRET
