@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 
 from motion_lib.models.clip import CONTEXT_LENGTH, tokenize
@@ -146,8 +147,9 @@ def read_descriptions(path: str | Path, *, strip_lead: bool = False, cut: bool =
     _check_rows(path.name, names, texts, first)
     if strip_lead:
         texts, source = _without_lead(texts, path.name, first), f"{source}, lead removed"
-    if long := [row for row, text in enumerate(texts, first) if cut and not fits_clip(text)]:
-        texts, source = [_cut(text) for text in texts], f"{source}, {len(long)} texts cut"
+    whole, texts = texts, [cut_for_clip(text) if cut else text for text in texts]
+    if long := [row for row, pair in enumerate(zip(whole, texts, strict=True), first) if pair[0] != pair[1]]:
+        source += f", {len(long)} texts cut"
         _warn(path.name, long, f"cut to the {CONTEXT_LENGTH} tokens that CLIP reads")
     counts = Counter(map(str.lower, texts))  # CLIP knows no capitals
     if equal := [row for row, text in enumerate(texts, first) if counts[text.lower()] > 1]:
@@ -156,12 +158,16 @@ def read_descriptions(path: str | Path, *, strip_lead: bool = False, cut: bool =
     return DescriptionSet(path.stem, names, texts, source, sha256)
 
 
-def fits_clip(text: str) -> bool:
-    """Whether CLIP reads all of a text."""
-    try:
-        return tokenize([text]) is not None
-    except ValueError:
-        return False
+@cache
+def cut_for_clip(text: str) -> str:
+    """A text to the end of the last word that CLIP reads."""
+    while True:
+        try:
+            tokenize([text])
+        except ValueError:
+            text = text[:2000].rpartition(" ")[0] or text[:-1]
+        else:
+            return text
 
 
 def write_descriptions(descriptions: DescriptionSet, path: str | Path) -> None:
@@ -276,13 +282,6 @@ def _without_lead(texts: Sequence[str], where: str, first: int) -> list[str]:
         if not _LEAD.match(text):
             raise ValueError(f"{where}, row {row}: no lead to strip; read it with strip_lead=False.")
     return [_LEAD.sub("", text, count=1) for text in texts]
-
-
-def _cut(text: str) -> str:
-    """A text to the end of the last word that CLIP reads."""
-    while not fits_clip(text):
-        text = text[:2000].rpartition(" ")[0] or text[:-1]
-    return text
 
 
 def _warn(where: str, rows: Sequence[int], what: str) -> None:

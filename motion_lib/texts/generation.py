@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from motion_lib.models.clip import CONTEXT_LENGTH, tokenize
-from motion_lib.texts.descriptions import DescriptionSet, fill, fits_clip
+from motion_lib.texts.descriptions import DescriptionSet, cut_for_clip, fill
 from motion_lib.texts.language_model import LanguageModel, NoAnswer
 
 # The paper's prompt, word for word; {} is the class name.
@@ -24,10 +24,9 @@ _QUOTES = "\"'\u201c\u201d\u00ab\u00bb`*_ "
 _EXPECTED_ANSWER_TOKENS = 30  # a description has about 19 words
 
 # What chatty models put before it.
-_LEAD = re.compile(
-    r"^((sure|certainly|of course|okay|absolutely)\b[^.!:]{0,60}[.!:]\s*)?(here( is| are|'s)\b[^:]{0,120}:\s*)?"
-    r"((description|answer):\s*)?((the )?characteristic motions? of .{1,80}? (is|are)\s*:?\s*)?",
-    re.IGNORECASE,
+_LEAD = (
+    r"(?i)^((sure|certainly|of course|okay|absolutely)\b[^.!:]{0,60}[.!:]\s*)?(here( is| are|'s)\b[^:]{0,120}:\s*)?"
+    r"((description|answer):\s*)?((the )?characteristic motions? of .{1,80}? (is|are)\s*:?\s*)?"
 )
 # No description of a motion speaks of its writer.
 _REFUSAL = re.compile(
@@ -40,7 +39,7 @@ def clean(answer: str) -> str:
     """An answer as it goes into a description file: one line, without Markdown, quotes and a repeated question."""
     text = " ".join(re.sub(r"```\w*\s|\*\*", " ", answer.replace("\u2019", "'")).split())
     text = re.sub(r"^[-*>\u2022]\s+|^\d[.)]\s+", "", text).strip(_QUOTES)
-    return _LEAD.sub("", text).strip(_QUOTES)
+    return re.sub(_LEAD, "", text).strip(_QUOTES)
 
 
 def fault(text: str) -> str | None:
@@ -49,7 +48,7 @@ def fault(text: str) -> str | None:
         return "empty answer"
     if _REFUSAL.match(text):
         return f"refused: {text[:60]}"
-    if not fits_clip(text):
+    if cut_for_clip(text) != text:
         return f"longer than CLIP's {CONTEXT_LENGTH} tokens: {len(text.split())} words"
     return None
 
@@ -166,17 +165,24 @@ def generate(
     return Generated({name: tuple(answers) for name, answers in texts.items() if name not in failed}, failed)
 
 
+def described(model: LanguageModel, prompt: str, seed: int = 0) -> str:
+    """A cleaned answer.
+
+    Raises:
+        NoAnswer: where there is none, or none that can be used.
+    """
+    text = clean(model.ask(prompt, seed))
+    if reason := fault(text):
+        raise NoAnswer(reason)
+    return text
+
+
 def _candidate(model: LanguageModel, prompt: str, seeds: Iterator[int]) -> tuple[str, str | None]:
     """A usable description and None, or "" and why there is none."""
     reasons = []
     for seed in seeds:
         try:
-            text = clean(model.ask(prompt, seed))
+            return described(model, prompt, seed), None
         except NoAnswer as error:
             reasons.append(str(error))
-            continue
-        reason = fault(text)
-        if reason is None:
-            return text, None
-        reasons.append(reason)
     return "", f"{len(reasons)} attempts: {'; '.join(dict.fromkeys(reasons))}"

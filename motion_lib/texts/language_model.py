@@ -81,13 +81,9 @@ class Audit:
     def __init__(self, path: Path):
         self.path, self._lock = path, threading.Lock()
         self._answers: dict[str, dict] = {}
-        for entry in self.entries():
+        for entry in read_lines(path):
             if entry["error"] is None:
                 self._answers[entry["key"]] = entry
-
-    def entries(self) -> list[dict]:
-        """All whole lines."""
-        return read_lines(self.path)
 
     def answer(self, key: str) -> dict | None:
         """The line with the answer to the question of this key, or None; older files hold answers without words."""
@@ -118,12 +114,7 @@ class LanguageModel:
     """
 
     def __init__(
-        self,
-        model: str,
-        audit: Path,
-        base_url: str | None = None,
-        temperature: float = 1.0,
-        retries: int = RETRIES,
+        self, model: str, audit: Path, base_url: str | None = None, temperature: float = 1.0, retries: int = RETRIES
     ):
         self._secret = os.environ.get(KEY_VARIABLE, "").strip()
         if not self._secret and base_url is None:
@@ -165,11 +156,14 @@ class LanguageModel:
                 raise ValueError(f"no answer in one piece (a stream is not read) but {found}")
         # "from None": a traceback shows the errors before it, and servers like to quote the key.
         except (openai.OpenAIError, LookupError, TypeError, ValueError) as error:
-            reason, hopeless = self._reason(error), self._hopeless(error)
+            said, fate = self._judged(error)
+            reason = self._line(said)
             self.audit.add(question, None, reason)
-            self._silences += not _filtered(error)
-            if hopeless or self._silences >= SILENCES:
-                many = "" if hopeless else f"{self._silences} questions in a row without an answer, the last: "
+            self._silences += fate != "filtered"
+            if fate == "hopeless" or self._silences >= SILENCES:
+                many = (
+                    "" if fate == "hopeless" else f"{self._silences} questions in a row without an answer, the last: "
+                )
                 raise LanguageModelError(f"{question.model} at {self.server}: {many}{reason}") from None
             raise NoAnswer(reason) from None
         self._answered, self._silences = True, 0
@@ -182,9 +176,8 @@ class LanguageModel:
         elif not (refusal or without_thinking(text)):
             error = f"an answer without words{' beside its thinking' if text.strip() else ''}"
         usage = {name: getattr(response.usage, name, None) for name in ("prompt_tokens", "completion_tokens")}
-        details = {"refused": bool(refusal), "finish_reason": finish, "usage": usage}
-        details |= {"served_model": getattr(response, "model", None), "id": getattr(response, "id", None)}
-        entry = self.audit.add(question, self._hide(refusal or text), error, **details)
+        details = {"refused": bool(refusal), "usage": usage, "served_model": response.model, "id": response.id}
+        entry = self.audit.add(question, self._hide(refusal or text), error, finish_reason=finish, **details)
         if error:
             raise NoAnswer(error)
         return entry
@@ -202,57 +195,43 @@ class LanguageModel:
             try:
                 return client.chat.completions.create(model=question.model, messages=messages, extra_body=options)
             except openai.APIError as error:
-                status = getattr(error, "status_code", 0)
-                if status in (400, 422) and not _filtered(error) and self._gives_way(sent, _said(error)):
-                    continue
-                final = (200 <= status < 500 and status not in _PASSING) or isinstance(error, openai.APITimeoutError)
-                if final or client is not self._client or not self._retries or self._hopeless(error):
+                said, fate = self._judged(error)
+                named = {option: re.findall(rf"\b{_OPTIONS[option]}\b", said) for option in sent}
+                option = next((option for option, names in named.items() if names), None)
+                if getattr(error, "status_code", 0) in (400, 422) and option and fate != "filtered":
+                    others = set(named[option]) - {option} if sent[option] == option else ()
+                    self._names[option] = min(others, default=None)
+                elif fate != "passing" or client is not self._client or not self._retries:
                     raise
-                client = client.with_options(max_retries=self._retries - 1)
+                else:
+                    client = client.with_options(max_retries=self._retries - 1)
 
-    def _gives_way(self, sent: dict[str, str], said: str) -> bool:
-        """Whether a complaint is of an option: from then on it is called as the complaint has it, or left out."""
-        for option, name in sent.items():
-            if named := re.findall(rf"\b{_OPTIONS[option]}\b", said):
-                self._names[option] = min(set(named) - {name}, default=None) if name == option else None
-                return True
-        return False
+    def _judged(self, error: Exception) -> tuple[str, str]:
+        """All that an error says, and what it is: "filtered", "hopeless" for every question, "passing" or "failed"."""
+        status, bottom = getattr(error, "status_code", 0), error
+        while bottom.__cause__:  # of a broken connection
+            bottom = bottom.__cause__
+        said = f"{type(error).__name__}: {f'{status} {error.response.text}' if status else bottom}"
+        if status in (0, 400, 403, 422, 451) and re.search(_FILTERED, said):
+            return said, "filtered"
+        if broken := isinstance(error, openai.APIConnectionError):  # a server that has answered may come back
+            lost = not self._answered and type(error.__cause__).__name__ in _UNREACHABLE
+        else:  # one that has understood others minds this one
+            lost = 400 <= status < 500 and status not in _PASSING and not (self._answered and status in (400, 422))
+        if lost or re.search(_SPENT, said):
+            return said, "hopeless"
+        passing = (broken and not isinstance(error, openai.APITimeoutError)) or status in _PASSING or status >= 500
+        return said, "passing" if passing else "failed"
 
-    def _hopeless(self, error: Exception) -> bool:
-        """Whether all questions will end so: a wrong address, key, model or request, or an empty account."""
-        status = getattr(error, "status_code", 0)
-        if isinstance(error, openai.APIConnectionError):  # a server that has answered may come back
-            return not self._answered and type(error.__cause__).__name__ in _UNREACHABLE
-        if _filtered(error) or re.search(_SPENT, _said(error)):
-            return not _filtered(error)
-        if status in (400, 422):  # one that has understood others minds this one
-            return not self._answered
-        return 400 <= status < 500 and status not in _PASSING
-
-    def _reason(self, error: Exception) -> str:
-        """One line without markup, which says how an address looks where this one looks otherwise."""
-        said = " ".join(re.sub("<[^>]*>", " ", self._hide(_said(error))).split())[:300]
+    def _line(self, said: str) -> str:
+        """What was said without markup, and how an address looks if this one looks otherwise."""
+        said = " ".join(re.sub("<[^>]*>", " ", self._hide(said)).split())[:300]
         usual = re.fullmatch(r"https?://.+/v\d((?!/completions).)*", self.server)
         return said if usual else f"{said}; base_url should look like http://localhost:8000/v1"
 
     def _hide(self, text: str) -> str:
         """Without the key, which servers like to quote."""
         return text.replace(self._secret, "***") if self._secret else text
-
-
-def _said(error: BaseException) -> str:
-    """All that a server says, or what lies at the bottom of a broken connection."""
-    name = type(error).__name__
-    if isinstance(error, openai.APIStatusError):
-        return f"{name}: {error.status_code} {error.response.text}"
-    while error.__cause__:
-        error = error.__cause__
-    return f"{name}: {error}"
-
-
-def _filtered(error: Exception) -> bool:
-    """Whether a server objects to what one prompt is about."""
-    return getattr(error, "status_code", 200) in (200, 400, 403, 422, 451) and bool(re.search(_FILTERED, _said(error)))
 
 
 def _text(content: object) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from motion_lib.texts.descriptions import DescriptionSet, squeeze_key
-from motion_lib.texts.generation import clean, fault
+from motion_lib.texts.generation import described
 from motion_lib.texts.language_model import LanguageModel, NoAnswer
 
 MASK = "object"
@@ -57,14 +57,7 @@ def _is_thing(word: str) -> bool:
 
 def mask_by_model(model: LanguageModel) -> Callable[[str, str], str]:
     """A masker that asks a model; its calls raise NoAnswer where the answer is none that can be used."""
-
-    def masker(text: str, class_name: str) -> str:
-        answer = clean(model.ask(MASKING_PROMPT.replace("{}", text)))
-        if reason := fault(answer):
-            raise NoAnswer(reason)
-        return answer
-
-    return masker
+    return lambda text, class_name: described(model, MASKING_PROMPT.replace("{}", text))
 
 
 def mask(

@@ -10,6 +10,7 @@ import traceback
 import pytest
 from stub_server import answer_of, serving
 
+from motion_lib.storage import read_lines
 from motion_lib.texts.choosing import judge
 from motion_lib.texts.generation import (
     ATTEMPTS,
@@ -115,7 +116,7 @@ def test_two_candidates_of_each_class_are_asked_once(tmp_path):
     assert all(len(set(texts)) == 2 for texts in found.candidates.values())
     assert len(stub.log) == 10
     assert stub.keys == {f"Bearer {SECRET}"}
-    entries = Audit(tmp_path / "audit.jsonl").entries()
+    entries = read_lines(tmp_path / "audit.jsonl")
     assert len(entries) == 10
     assert entries[0]["question"]["temperature"] == 1.0
     assert entries[0]["usage"] == {"prompt_tokens": 50, "completion_tokens": 20}
@@ -138,7 +139,7 @@ def test_faults_lose_nothing_and_pay_for_nothing_twice(tmp_path):
     assert len(stub.log) > 10
     assert {str(outcome) for _, _, outcome in stub.log} > {str(fault) for fault in FAULTS[:3]}
     assert max(stub.answered.values()) == 1
-    answers = {entry["answer"] for entry in Audit(tmp_path / "audit.jsonl").entries() if entry["error"] is None}
+    answers = {entry["answer"] for entry in read_lines(tmp_path / "audit.jsonl") if entry["error"] is None}
     for texts in found.candidates.values():
         assert set(texts) <= answers
 
@@ -254,7 +255,7 @@ def test_a_line_that_a_kill_cut_off_is_passed_over(tmp_path):
     assert (audit.answer(one.key)["answer"], audit.answer(two.key)) == ("first", None)
     audit.add(two, "second", None)
     assert Audit(path).answer(two.key)["answer"] == "second"
-    assert len(Audit(path).entries()) == 2
+    assert len(read_lines(path)) == 2
 
 
 def test_an_answer_with_odd_line_ends_is_kept_whole(tmp_path):

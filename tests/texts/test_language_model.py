@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from motion_lib.storage import read_lines
 from motion_lib.texts.choosing import judge
 from motion_lib.texts.generation import generate
 from motion_lib.texts.language_model import (
@@ -78,7 +79,7 @@ def model_of(url, folder, **options):
 
 def kept(folder):
     """Answers in the file that a resumed run would take."""
-    return [entry["answer"] for entry in Audit(folder / "audit.jsonl").entries() if entry["error"] is None]
+    return [entry["answer"] for entry in read_lines(folder / "audit.jsonl") if entry["error"] is None]
 
 
 # --- options ---
@@ -158,7 +159,7 @@ def test_what_is_no_whole_answer_is_logged_and_asked_again(tmp_path, answer, rea
         with pytest.raises(NoAnswer, match=reason):
             model_of(url, tmp_path).ask("one")
         assert kept(tmp_path) == []
-        assert reason in Audit(tmp_path / "audit.jsonl").entries()[0]["error"]
+        assert reason in read_lines(tmp_path / "audit.jsonl")[0]["error"]
         assert model_of(url, tmp_path).ask("one") == TEXT  # a resumed run
     assert len(asked) == 2
 
