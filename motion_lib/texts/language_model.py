@@ -21,7 +21,7 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 OPENAI_SERVER = "https://api.openai.com/v1"
 RETRIES = 6  # of one request, with the client's exponential back-off, for rate limits, 5xx and broken connections
 TIMEOUT_SEC = 300  # thinking takes minutes on a CPU
-SILENCES = 8  # questions in a row that a server may fail
+SILENCES = 8  # questions in a row that a server fails before it is given up: more than one class has
 ROOM_TO_THINK = 2000  # tokens, once an answer was cut off at `Question.max_tokens`
 
 # Parts of a question that a server may refuse, as it may call them.
@@ -161,10 +161,8 @@ class LanguageModel:
             self.audit.add(question, None, reason)
             self._silences += fate != "filtered"
             if fate == "hopeless" or self._silences >= SILENCES:
-                many = (
-                    "" if fate == "hopeless" else f"{self._silences} questions in a row without an answer, the last: "
-                )
-                raise LanguageModelError(f"{question.model} at {self.server}: {many}{reason}") from None
+                row = "" if fate == "hopeless" else f" ({self._silences} questions in a row without an answer)"
+                raise LanguageModelError(f"{question.model} at {self.server}: {reason}{row}") from None
             raise NoAnswer(reason) from None
         self._answered, self._silences = True, 0
         choice, error = response.choices[0], None
