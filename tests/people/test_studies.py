@@ -13,7 +13,8 @@ from motion_lib.report import collect as report
 from motion_lib.texts.descriptions import changed_by_masking, read_descriptions
 from motion_lib.texts.language_model import KEY_VARIABLE
 
-pytestmark = pytest.mark.slow
+# The stub's model describes all classes alike.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*equal to another class's:UserWarning")]
 
 
 def model(body, number):
