@@ -11,13 +11,14 @@ from motion_lib.experiment.experiment import Experiment
 from motion_lib.methods import DESCRIPTION_KINDS
 from motion_lib.paper import REPORTED_LIKERT
 from motion_lib.people import ratings
+from motion_lib.people.agreement import agreement, agreement_table
 from motion_lib.people.ratings import NOT_COLLECTED, Session, judged_target, ratings_dir
 from motion_lib.storage import write_json
 from motion_lib.texts.choosing import Choice, judge, majority
 from motion_lib.texts.descriptions import DescriptionSet, read_descriptions, squeeze_key, write_descriptions
 from motion_lib.texts.generation import Generated, estimate, generate
 from motion_lib.texts.language_model import LanguageModel
-from motion_lib.texts.masking import agreement, agreement_table, mask, mask_by_model, mask_by_rule
+from motion_lib.texts.masking import mask, mask_by_model, mask_by_rule
 
 
 def generated_dir(cfg: RunConfig) -> Path:
