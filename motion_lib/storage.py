@@ -1,14 +1,20 @@
-"""Files that are whole or absent, and hashes of content and of code: every cache may be interrupted and trusted."""
+"""Files that are whole or absent, and hashes of content and of code: every cache may be interrupted and trusted.
+
+Also what machines differ in: permissions of shared folders, locks, links that go round, spellings of file names.
+"""
 
 import ast
+import fcntl
 import hashlib
 import inspect
 import json
 import os
 import sys
-import tempfile
+import unicodedata
+import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -18,16 +24,67 @@ from types import FunctionType, ModuleType
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that replaces it when the block ends, and vanishes if it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{path.suffix}")
+    temporary.touch(exist_ok=False)
+    _share(temporary)
     try:
         yield temporary
-        temporary.chmod(0o644)  # mkstemp makes files private; results are to be read by others
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder and those above it, with the permissions of `_share`."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _share(path)
+    return path
+
+
+def _share(path: Path) -> None:
+    """Let a group that may write to a folder use what is new in it, whatever group and umask its maker has."""
+    folder = path.parent.stat()
+    if folder.st_mode & 0o020:
+        with suppress(OSError):  # a group that the maker is not in, or a file system without permissions
+            os.chown(path, -1, folder.st_gid)
+            path.chmod(path.stat().st_mode | folder.st_mode & (0o070 if path.is_dir() else 0o060))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[str]:
+    """Hold a lock file: "taken" by another process, "locked" by this one, or "free" where no lock can be had.
+
+    The lock ends with the process, however it ends. Some file systems know no locks, and the file may be another
+    user's: one that is open for reading alone can be locked almost everywhere.
+    """
+    handle, state = _opened(path), "free"
+    try:
+        if handle is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            state = "locked"
+    except BlockingIOError:
+        state = "taken"
+    except OSError:  # no locks here
+        pass
+    try:
+        yield state
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _opened(path: Path) -> int | None:
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        with suppress(OSError):
+            return os.open(path, os.O_RDONLY)
+        return None
+    _share(path)
+    return handle
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -49,6 +106,86 @@ def built_once(path: Path, build: Callable[[Path], None]) -> tuple[Path, bool]:
     with atomic_path(path) as temporary:
         build(temporary)
     return path, True
+
+
+# --- files of others ---
+
+# What systems put beside a user's own files, besides names that begin with a dot.
+_OF_SYSTEMS = frozenset({
+    "__macosx", "__pycache__", "@eadir", "@recently-snapshot", "@recycle", "@tmp", "#recycle", "#snapshot",
+    "$recycle.bin", "lost+found", "system volume information",
+})  # fmt: skip
+
+
+def walk(root: Path, unreadable: dict[str, str]) -> Iterator[tuple[tuple[str, ...], list[str], list[str]]]:
+    """Each folder from `root` down, in one order on every disk.
+
+    A folder that several links lead to is looked into once, where it really lies if that is below `root`.
+
+    Args:
+        unreadable: gets {path below root: reason} of each folder that cannot be listed.
+
+    Yields:
+        The names from root down to a folder, those of its files, and what is hidden in it, which is not entered.
+    """
+    folders, links, seen = deque([(str(root), ())]), deque(), set()
+    while folders or links:
+        folder, parts = (folders or links).popleft()
+        found, files, hidden = [], [], []
+        try:
+            status = os.stat(f"{folder}/.")  # noqa: PTH116  the dot asks whether it may be entered
+            if (place := (status.st_dev, status.st_ino)) not in seen:
+                seen.add(place)
+                with os.scandir(folder) as entries:  # one call a folder: asking for each file is slow on a network
+                    found = sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:  # no such root, or removed meanwhile
+            continue
+        except OSError as error:
+            unreadable[shown_path(*parts, "") or "./"] = f"{error.strerror}."
+        for entry in found:
+            is_folder = _is_folder(entry)
+            if entry.name.startswith(".") or entry.name.lower() in _OF_SYSTEMS:
+                hidden.append(entry.name + "/" * is_folder)
+            elif is_folder:
+                (links if entry.is_symlink() else folders).append((entry.path, (*parts, entry.name)))
+            else:
+                files.append(entry.name)
+        yield parts, files, hidden
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where one may not look
+        return False
+
+
+def file_stamp(path: Path) -> tuple[int, int]:
+    """(bytes, time of change in ns) of a file; zeros if there is none to ask, as behind a link to nothing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def shown_path(*names: str) -> str:
+    """Names of a path in one Unicode form, which macOS takes apart; bytes that are not UTF-8 as escapes."""
+    text = os.fsencode("/".join(names)).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)
+
+
+def read_list(path: Path) -> list[str]:
+    """Lines of a text file without byte order mark and line ends of any system.
+
+    Raises:
+        ValueError: if it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8; save the file as UTF-8.") from error
 
 
 # --- files of JSON lines ---

@@ -157,7 +157,8 @@ def open_clips(
     if cache not in CACHES:
         raise ValueError(f"frame cache {cache!r}: expected one of {', '.join(CACHES)}.")
     if cache_dir is None or cache == "none":
-        return Clips(dataset, preprocess, {}, DecodedVideos(tuple(item.path for item in dataset.items), preprocess))
+        source = DecodedVideos(tuple(item.path for item in dataset.items), preprocess)
+        return Clips(dataset, preprocess, dict(dataset.unreadable), source)
     if cache == "packed":
         return _open_packed(dataset, preprocess, cache_dir, workers)
     return _open_cropped(dataset, preprocess, cache_dir)
@@ -182,7 +183,7 @@ def _open_cropped(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path
     readable = [item for item, length in zip(dataset.items, index["lengths"], strict=True) if length]
     offsets = np.concatenate([[0], np.cumsum([length for length in index["lengths"] if length])])
     source = CroppedFrames(frames_path, offsets)
-    return Clips(replace(dataset, items=tuple(readable)), preprocess, index["failed"], source)
+    return Clips(replace(dataset, items=tuple(readable)), preprocess, {**dataset.unreadable, **index["failed"]}, source)
 
 
 def _require_readable(dataset: VideoDataset, readable: int, failed: dict[str, str]) -> None:

@@ -8,20 +8,33 @@
     root/hmdb51/videos/<class>/<name>.avi
 
 The miniature writes the same layouts, so the same functions read both. Labels go by class name, never by the ids of
-a list file. Copies in use differ in capitals, in suffixes and, for Kinetics, in folders and file names, so a video is
+a list file. Copies in use differ in capitals, in suffixes, in folders and, for Kinetics, in file names, so a video is
 found by what its name says and not by one spelling of its path.
+
+A clip that a list names twice, under one label or two, counts once, with the label of its first row: for listing,
+packing, training and evaluation alike. The later rows are named in `VideoDataset.ignored`.
 """
 
 import csv
+import io
 import os
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from motion_lib.data.catalogue import facts_of
+from motion_lib.storage import file_stamp, read_list, shown_path, walk
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".webm"})
+# Of containers of moving pictures that FFmpeg reads, in any capitals.
+VIDEO_SUFFIXES = frozenset({
+    ".264", ".265", ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265",
+    ".hevc", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe",
+    ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm",
+    ".wmv", ".y4m",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,13 @@ class VideoItem:
 
 @dataclass(frozen=True)
 class VideoDataset:
-    """Videos of one split with their class names; `missing` are listed videos that are not on disk."""
+    """Videos of one split with their class names.
+
+    Attributes:
+        missing: listed videos that are not on disk.
+        ignored: files that are no videos by their names, hidden and empty folders, and later rows of a listed clip.
+        unreadable: {name: reason} of what is known at once to be unreadable; a folder counts as one video.
+    """
 
     name: str
     class_names: tuple[str, ...]
@@ -44,6 +63,8 @@ class VideoDataset:
     split: int | None
     subset: str
     missing: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -60,13 +81,14 @@ class VideoDataset:
 
     def stamps(self) -> list[tuple[str, int, int]]:
         """(video_id, bytes, time of change in ns) of each video: other files under the same names have others."""
-        return [(item.video_id, (stat := item.path.stat()).st_size, stat.st_mtime_ns) for item in self.items]
+        return [(item.video_id, *file_stamp(item.path)) for item in self.items]
 
     def describe(self) -> str:
-        """One line: name, split, counts, what is missing."""
-        absent = f"; {len(self.missing)} listed videos are not on disk" if self.missing else ""
+        """One line: name, split, counts, and what is missing, unreadable or passed over, with examples."""
         split = "" if self.split is None else f", split {self.split}"
-        return f"{self.name} ({self.subset}{split}): {len(self)} videos of {len(self.class_names)} classes{absent}"
+        line = f"{self.name} ({self.subset}{split}): {len(self)} videos of {len(self.class_names)} classes"
+        line += _examples(self.missing, "listed videos are not on disk") + _examples(self.unreadable, "cannot be read")
+        return line + _examples(self.ignored, "are passed over")
 
 
 def open_dataset(name: str, root: str | Path, split: int = 1, subset: str = "test") -> VideoDataset:
@@ -80,15 +102,17 @@ def open_dataset(name: str, root: str | Path, split: int = 1, subset: str = "tes
         subset: "train" or "test" ("val" for Kinetics), or "all".
 
     Raises:
-        ValueError: for an unknown name or subset.
+        ValueError: for an unknown name or subset, a fault in a list, or folders that are parts and no classes.
         FileNotFoundError: when lists or all videos are absent.
     """
     layout = facts_of(name).layout
-    folder = Path(root) / ("" if layout == "folder" else layout)
+    # Absolute: FFmpeg takes what stands before the colon of a relative path for a protocol.
+    folder = Path(root).absolute() / ("" if layout == "folder" else layout)
     dataset = replace(_LAYOUTS[layout](folder, split, subset), name=name)
     if not dataset.items:
+        listed, why = len(dataset.missing) + len(dataset.unreadable), _examples(dataset.unreadable, "cannot be read")
         raise FileNotFoundError(
-            f"{name}: none of its {len(dataset.missing)} listed videos is below {folder}. "
+            f"{name}: none of its {listed} listed videos is below {folder} and readable{why}. "
             "Put the videos in the layout of motion_lib.data.datasets or set MOTION_DATA."
         )
     return dataset
@@ -122,74 +146,83 @@ def check_missing(dataset: VideoDataset, max_missing: float, unreadable: Collect
 
 # ------------------------------------------------------------------ Kinetics-400
 _KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+_SECONDS = r"(\d+)(?:\.0*)?"  # a list that went through pandas has 3.0 for 3
 # "<11 characters of YouTube's id>", alone or with the start and end second, padded or not.
-_KINETICS_NAME = re.compile(r"(?P<id>.{11})(?:_(?P<start>\d+)_(?P<end>\d+))?")
+_KINETICS_NAME = re.compile(rf"([\w-]{{11}})(?:_{_SECONDS}_{_SECONDS})?", re.ASCII)
+_Clip = tuple[str, int, int]  # film, start and end second
 
 
 def _kinetics(root: Path, split: int, subset: str) -> VideoDataset:
     parts = _parts_of(subset, ("train", "val"))
     rows = [row for part in parts for row in _kinetics_rows(root / "annotations", part)]
-    names = sorted({row["label"] for row in rows})
+    names = sorted({label for label, _ in rows})
     index = {label: i for i, label in enumerate(names)}
-    videos = _kinetics_videos(root)
-    return _dataset(names, [_kinetics_item(videos, row, index[row["label"]]) for row in rows], None, subset)
+    films, items, unreadable = Counter(film for film, *_ in {clip for _, clip in rows}), [], {}
+    copies = _kinetics_videos(root, unreadable)
+    for label, clip in rows:
+        film, start, end = clip
+        keys = (clip, (film,)) if films[film] == 1 else (clip,)  # the id alone names neither of two clips
+        path = next((Path(videos[key]) for videos in copies for key in keys if key in videos), _ABSENT)
+        items.append(VideoItem(f"{film}_{start:06d}_{end:06d}", path, index[label], group=film))
+    return _dataset(names, items, None, subset, unreadable)
 
 
-def _kinetics_rows(annotations: Path, part: str) -> list[dict[str, str]]:
-    """Rows of the list of a part: `train.csv`, or under a longer name as in `kinetics-400_train.csv`."""
-    _require(annotations, "the folder of the Kinetics lists")
-    named = [p for p in sorted(annotations.glob("*.csv")) if re.search(rf"(^|[-_]){part}(idate)?$", p.stem)]
+def _kinetics_rows(annotations: Path, part: str) -> Iterator[tuple[str, _Clip]]:
+    """Label and clip of each row of the list of a part: `train.csv`, or a longer name as `kinetics-400_train.csv`."""
+    lists = sorted(_require(annotations, "the folder of the Kinetics lists").glob("[!.]*.csv"))
+    named = [path for path in lists if re.search(rf"(^|[-_]){part}(idate)?$", path.stem)]
     path = _require(named[0] if named else annotations / f"{part}.csv", f"the Kinetics list of {part}")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        lacking = [name for name in _KINETICS_COLUMNS if name not in (reader.fieldnames or ())]
-        if lacking:
-            raise ValueError(f"{path}: no column {', '.join(lacking)}; expected {','.join(_KINETICS_COLUMNS)},split.")
-        rows = list(reader)
-    for number, row in enumerate(rows, start=2):
-        if not (row["label"] and row["youtube_id"] and (row["time_end"] or "").strip().isdigit()):
-            raise ValueError(f"{path}, line {number}: expected a label, an id and whole seconds, found {row}.")
-    return rows
+    reader = csv.DictReader(io.StringIO("\n".join(read_list(path))))
+    reader.fieldnames = found = [name.strip() for name in reader.fieldnames or ()]
+    if lacking := ", ".join(name for name in _KINETICS_COLUMNS if name not in found):
+        raise ValueError(f"{path}, line 1: no column {lacking} among {', '.join(found)}; restore the official list.")
+    try:
+        for row in reader:
+            yield _kinetics_row(f"{path}, line {reader.line_num}", row)
+    except csv.Error as error:
+        raise _fault(f"{path}, line {reader.line_num}", 1, "rows of CSV", str(error)) from error
 
 
-def _kinetics_videos(root: Path) -> dict[tuple[str, ...], Path]:
-    """(id, start, end) or (id,) -> video, for all of the folders that copies of Kinetics use."""
-    videos = {}
-    for folder, _, files in os.walk(root, followlinks=True):
-        for name in sorted(files):
-            if _is_video(name) and (match := _KINETICS_NAME.fullmatch(Path(name).stem)):
-                times = [str(int(match[key])) for key in ("start", "end") if match[key]]
-                videos.setdefault((match["id"], *times), Path(folder) / name)
-    return videos
+def _kinetics_row(where: str, row: dict[str, str | None]) -> tuple[str, _Clip]:
+    values = [(row[column] or "").strip() for column in _KINETICS_COLUMNS]
+    label, film, start, end = *values[:2], *(re.fullmatch(_SECONDS, value) for value in values[2:])
+    for column, value, good in zip(_KINETICS_COLUMNS, values, (label, film, start, end), strict=True):
+        if not good:
+            raise _fault(where, column, "whole seconds" if column.startswith("time") else "a text", value)
+    return unicodedata.normalize("NFC", label), (film, int(start[1]), int(end[1]))
 
 
-def _kinetics_item(videos: dict[tuple[str, ...], Path], row: dict[str, str], label: int) -> VideoItem:
-    film, start, end = row["youtube_id"], int(row["time_start"]), int(row["time_end"])
-    path = videos.get((film, str(start), str(end))) or videos.get((film,)) or _ABSENT
-    return VideoItem(f"{film}_{start:06d}_{end:06d}", path, label, group=film)
+def _kinetics_videos(root: Path, unreadable: dict[str, str]) -> tuple[dict[tuple, str], dict[tuple, str]]:
+    """(id, start, end) or (id,) -> video, for all of the folders that copies of Kinetics use.
+
+    What lies in a folder of replacements comes first: the clips that it replaces are corrupt.
+    """
+    replacements, videos = {}, {}
+    for parts, stem, path in _videos_below(root, unreadable):
+        if match := _KINETICS_NAME.fullmatch(stem):
+            film, *times = match.groups()
+            known = replacements if any(part.lower().startswith("replacement") for part in parts) else videos
+            known.setdefault((film, *map(int, filter(None, times))), path)
+    return replacements, videos
 
 
 # ------------------------------------------------------------------ UCF-101
 def _ucf(root: Path, split: int, subset: str) -> VideoDataset:
     lists = _require(root / "ucfTrainTestlist", "the folder of the official UCF-101 lists")
-    names = [line.split()[1] for line in _lines(lists / "classInd.txt", "the class list")]
-    index = {name.lower(): i for i, name in enumerate(names)}
-    items, videos = [], _ClassFolders(root / "UCF-101")
+    names = [name for _, _, name in _rows(lists / "classInd.txt", "the class list", "a class")]
+    index, items, unreadable = {name.lower(): i for i, name in enumerate(names)}, [], {}
+    videos = _by_name(root / "UCF-101", unreadable)
     for part in _parts_of(subset, ("train", "test")):
-        for line in _lines(lists / f"{part}list{split:02d}.txt", f"the official list of {part}, split {split}"):
+        path = lists / f"{part}list{split:02d}.txt"
+        for where, entry, _ in _rows(path, f"the official list of {part}, split {split}"):
             # "Class/v_Class_g01_c01.avi" or, in training lists, the same and an id, which is not used.
-            items.append(_ucf_item(videos, line.split()[0], index))
-    return _dataset(names, items, split, subset)
-
-
-def _ucf_item(videos: "_ClassFolders", entry: str, index: dict[str, int]) -> VideoItem:
-    folder, name = entry.split("/")
-    label = index.get(folder.lower())
-    if label is None:
-        raise ValueError(f"{entry}: class {folder} is not in classInd.txt; restore the official lists.")
-    match = re.search(r"_g(\d+)_c\d+", name)
-    group = f"{folder}_g{match[1]}" if match else name
-    return VideoItem(Path(name).stem, videos.find(folder, name), label, group)
+            *_, folder, name = ("", *entry.replace("\\", "/").split("/"))
+            if (label := index.get(folder.lower())) is None:
+                what = f"class {folder or '(none)'} is not in classInd.txt"
+                raise ValueError(f"{where}, column 1: {entry!r}: {what}; restore the official lists.")
+            video = videos.get(_spelling(_stem(name)), _ABSENT)
+            items.append(VideoItem(_stem(name), video, label, _group_of(name, folder) or name))
+    return _dataset(names, items, split, subset, unreadable)
 
 
 # ------------------------------------------------------------------ HMDB-51
@@ -200,55 +233,93 @@ def _hmdb(root: Path, split: int, subset: str) -> VideoDataset:
     _parts_of(subset, ("train", "test"))
     lists = _require(root / "testTrainMulti_7030_splits", "the folder of the official HMDB-51 lists")
     suffix = f"_test_split{split}.txt"
-    names = sorted(p.name.removesuffix(suffix) for p in lists.iterdir() if p.name.endswith(suffix))
+    names = sorted(path.name.removesuffix(suffix) for path in lists.glob(f"[!.]*{suffix}"))
     if not names:
         raise FileNotFoundError(f"{lists}: no list <class>{suffix}; HMDB-51 has splits 1, 2 and 3.")
-    items, videos = [], _ClassFolders(root / "videos")
+    items, unreadable = [], {}
+    videos = _by_name(root / "videos", unreadable)
     for label, class_name in enumerate(names):
-        for line in _lines(lists / f"{class_name}{suffix}", "the list of a class"):
-            name, flag = line.split()
+        for where, entry, flag in _rows(lists / f"{class_name}{suffix}", "the list of a class", "0, 1 or 2"):
+            if flag not in _HMDB_FLAGS["all"]:
+                raise _fault(where, 2, "0, 1 or 2", flag)
             if flag in _HMDB_FLAGS[subset]:
-                path, group = videos.find(class_name, name), _source_film(name, class_name)
-                items.append(VideoItem(Path(name).stem, path, label, group))
-    return _dataset([name.replace("_", " ") for name in names], items, split, subset)
-
-
-def _source_film(name: str, class_name: str) -> str:
-    """What an HMDB-51 clip was cut from: its file name before the class, whatever the class.
-
-    The class is looked for from the end: a film's own title may hold it ("The_wave_..._wave_f_cm_np1_fr_med_0").
-    """
-    return name.rsplit(f"_{class_name}_", 1)[0]
+                name = entry.replace("\\", "/").rpartition("/")[2]
+                video = videos.get(_spelling(_stem(name)), _ABSENT)
+                items.append(VideoItem(_stem(name), video, label, _group_of(name, class_name) or name))
+    return _dataset([name.replace("_", " ") for name in names], items, split, subset, unreadable)
 
 
 # ------------------------------------------------------------------ any folder of class folders
+_PARTS = re.compile(r"(train|val|valid|validate|validation|test)(ing)?[ -]?\d*")  # of a data set: no classes
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how Python spells such bytes of a file name
+_Place = tuple[str, ...]  # of a file or folder: names from root down
+
+
 def _folder(root: Path, split: int, subset: str) -> VideoDataset:
-    classes = sorted(p for p in _require(root, "the folder of class folders").iterdir() if p.is_dir())
+    """Each folder in `root` with videos anywhere below it is a class; folders whose names compare equal are one."""
+    videos: dict[_Place, list[_Place]] = {}  # of each folder in root, and of () those that lie in root itself
+    others, hidden, unreadable = [], [], {}
+    for parts, files, of_system in walk(_require(root, "the folder of class folders"), unreadable):
+        found = videos.setdefault(parts[:1], [])
+        for name in files:
+            (others if _stem(name) == name else found).append((*parts, name))
+        hidden += [(*parts, name) for name in of_system]
+    loose = videos.pop((), [])
+    tops = sorted(top for top, places in videos.items() if places or shown_path(*top, "") in unreadable)
+    ignored = [*loose, *((*top, "") for top in sorted(videos.keys() - set(tops))), *others, *hidden]
+    _check_folder(root, tops, [place for top in tops for place in videos[top]], [shown_path(*p) for p in ignored])
+    classes: dict[str, list[_Place]] = {}
+    for top in tops:
+        classes.setdefault(_spelling(shown_path(*top)), []).append(top)
     items = []
-    for label, folder in enumerate(classes):
-        for path in sorted(path for path in folder.rglob("*") if _is_video(path.name)):
-            name = path.relative_to(root).as_posix()  # not the file's alone: two classes may each hold a "clip_1.mp4"
-            items.append(VideoItem(name, path, label, name))
-    return _dataset([folder.name.replace("_", " ") for folder in classes], items, None, "all")
+    for label, same in enumerate(classes.values()):
+        for place in sorted(place for top in same for place in videos[top]):
+            path, video_id = root.joinpath(*place), shown_path(*place)  # two classes may each hold a "clip_1.mp4"
+            if _NOT_UTF8.search(str(path)):
+                unreadable[video_id] = "its name is not UTF-8, which decoders ask for; rename it"
+            else:
+                items.append(VideoItem(video_id, path, label, _group_of(place[-1], *same[0]) or video_id))
+    names = [shown_path(*first).replace("_", " ") for first, *_ in classes.values()]
+    dataset = _dataset(names, items, None, "all", unreadable)
+    return replace(dataset, ignored=(*dataset.ignored, *(shown_path(*place) for place in ignored)))
+
+
+def _check_folder(root: Path, tops: list[_Place], videos: list[_Place], ignored: list[str]) -> None:
+    """Refuse what is laid out in another way, where every class would be a wrong one."""
+    if not tops:
+        others = _examples(ignored, "are passed over")
+        raise FileNotFoundError(
+            f"{root}: no folder in it holds a video{others}. Put each video into a folder named after its class, and "
+            "open the folder that holds those folders."
+        )
+    names, below = [shown_path(*top) for top in tops], sorted({place[1:-1][:1] for place in videos})
+    if all(_PARTS.fullmatch(_spelling(name)) for name in names):
+        found = f"parts of a data set ({', '.join(names)})"
+    elif len(names) == 1 and len(below) > 1 and () not in below:
+        found = f"one folder, {names[0]}, of folders ({', '.join(shown_path(*place) for place in below[:3])})"
+    else:
+        return
+    raise ValueError(f"{root}: expected a folder for each class, found {found}; open {root / names[0]}.")
 
 
 _LAYOUTS: dict[str, Callable[[Path, int, str], VideoDataset]] = {
-    "kinetics400": _kinetics,
-    "ucf101": _ucf,
-    "hmdb51": _hmdb,
-    "folder": _folder,
-}
-
+    "kinetics400": _kinetics, "ucf101": _ucf, "hmdb51": _hmdb, "folder": _folder,
+}  # fmt: skip
 
 # ------------------------------------------------------------------ lists and folders
 _ABSENT = Path()
 
 
-def _dataset(class_names: list[str], listed: list[VideoItem], split: int | None, subset: str) -> VideoDataset:
-    """The listed videos, those set apart whose path is absent."""
-    present = tuple(item for item in listed if item.path != _ABSENT)
-    missing = tuple(item.video_id for item in listed if item.path == _ABSENT)
-    return VideoDataset("", tuple(class_names), present, split, subset, missing)
+def _dataset(
+    class_names: list[str], listed: list[VideoItem], split: int | None, subset: str, unreadable: dict[str, str]
+) -> VideoDataset:
+    """The listed videos, each once; those set apart whose path is absent."""
+    first: dict[str, VideoItem] = {}
+    again = [item for item in listed if first.setdefault(item.video_id, item) is not item]
+    present = tuple(item for item in first.values() if item.path != _ABSENT)
+    missing = tuple(item.video_id for item in first.values() if item.path == _ABSENT)
+    ignored = tuple(f"{item.video_id} (listed again as {class_names[item.label]})" for item in again)
+    return VideoDataset("", tuple(class_names), present, split, subset, missing, ignored, unreadable)
 
 
 def _parts_of(subset: str, parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -264,44 +335,65 @@ def _require(path: Path, what: str) -> Path:
     return path
 
 
-def _lines(path: Path, what: str) -> list[str]:
-    return [line for line in _require(path, what).read_text(encoding="utf-8").split("\n") if line.strip()]
+def _rows(path: Path, what: str, wanted: str = "") -> Iterator[tuple[str, str, str]]:
+    """("file, line n", two columns) of each line that is not blank; the second may be absent if none is `wanted`."""
+    for number, line in enumerate(read_list(_require(path, what)), start=1):
+        first, *second = line.rsplit(maxsplit=1) or [""]
+        if first and wanted and not second:
+            raise _fault(f"{path}, line {number}", 2, wanted, "")
+        if first:
+            yield f"{path}, line {number}", first.strip(), "".join(second)
 
 
-class _ClassFolders:
-    """Videos of class folders, found whatever the capitals and the suffix; each folder is listed once."""
-
-    def __init__(self, root: Path):
-        self._root, self._videos = root, {}
-        self._folders: dict[str, list[Path]] = {}
-        for entry in _entries(root):
-            if entry.is_dir():
-                self._folders.setdefault(_spelling(entry.name), []).append(Path(entry))
-
-    def find(self, folder: str, name: str) -> Path:
-        """The video of this name in a class folder, or lying loose in the root."""
-        for place in (*self._folders.get(_spelling(folder), ()), self._root):
-            if path := self._listed(place).get(Path(name).stem.lower()):
-                return path
-        return _ABSENT
-
-    def _listed(self, folder: Path) -> dict[str, Path]:
-        if folder not in self._videos:
-            videos = sorted(Path(entry) for entry in _entries(folder) if _is_video(entry.name))
-            self._videos[folder] = {path.stem.lower(): path for path in videos}
-        return self._videos[folder]
+def _fault(where: str, column: int | str, wanted: str, found: str) -> ValueError:
+    return ValueError(f"{where}, column {column}: expected {wanted}, found {found!r}; repair or restore the list.")
 
 
-def _entries(folder: Path) -> list[os.DirEntry]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:  # one call a folder: asking for each of 240,000 files is slow on a network
-        return list(entries)
+_UCF_NAME = re.compile(r"v_\w+_g(\d+)_c\d+")
+_HMDB_NAME = re.compile(r"(.+)_[fhlu]_[cn]m_np\d+_(?:ba|fr|le|ri)_(?:bad|goo|med)_\d+")
 
 
-def _is_video(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122  as fast as it gets, see above
+def _group_of(name: str, folder: str) -> str | None:
+    """The place or film that a clip was cut from, as an official name tells it beside its class; None from others.
+
+    Clips of one group are no independent trials: an interval that takes them for such is too narrow. The class is
+    looked for from the end: a film's own title may hold it ("The_wave_..._wave_f_cm_np1_fr_med_0").
+    """
+    stem = _stem(name)
+    if match := _UCF_NAME.fullmatch(stem):
+        return f"{folder}_g{match[1]}"
+    if match := _HMDB_NAME.fullmatch(stem):
+        return match[1].removesuffix(f"_{folder.replace(' ', '_')}")
+    match = _KINETICS_NAME.fullmatch(stem)
+    return match[1] if match and len(match[2] or "") == 6 else None
+
+
+def _videos_below(root: Path, unreadable: dict[str, str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """(folders from root down, name without suffix, path) of each video."""
+    for parts, files, _ in walk(root, unreadable):
+        place = "/".join((str(root), *parts))
+        yield from ((parts, stem, f"{place}/{name}") for name in files if (stem := _stem(name)) != name)
+
+
+def _by_name(root: Path, unreadable: dict[str, str]) -> dict[str, Path]:
+    """Videos by what their names spell, which holds their class, whatever the capitals, the suffix and the folders."""
+    videos = {}
+    for _, stem, path in _videos_below(root, unreadable):
+        videos.setdefault(_spelling(stem), Path(path))
+    return videos
+
+
+def _stem(name: str) -> str:
+    """The name of a video without suffix, or suffixes as in "clip.mp4.mkv"; any other name as it is."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122  as fast as it gets: there are 240,000
+    return _stem(stem) if suffix.lower() in VIDEO_SUFFIXES else name
 
 
 def _spelling(name: str) -> str:
-    return name.lower().replace("_", " ")
+    return unicodedata.normalize("NFC", name).casefold().replace("_", " ")
+
+
+def _examples(names: Collection[str], what: str) -> str:
+    """How many, and which the first are; with the reasons, where there are some."""
+    names = [f"{name} ({reason})" for name, reason in names.items()] if isinstance(names, Mapping) else list(names)
+    return f"; {len(names)} {what}, e.g. {', '.join(names[:3])}" if names else ""

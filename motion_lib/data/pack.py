@@ -6,11 +6,10 @@ packs the training videos below MOTION_DATA, in as many processes and on as many
 the work shard by shard. It may be killed at any moment and goes on where it was.
 """
 
-import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,7 +23,7 @@ from motion_lib.data.datasets import VideoDataset
 from motion_lib.data.packed import Packing, Shard, cache_folder, candidate_indices, shards_of
 from motion_lib.data.preprocessing import resize
 from motion_lib.data.video import VideoReadError, read_clip
-from motion_lib.storage import atomic_path, write_json
+from motion_lib.storage import atomic_path, file_stamp, locked, make_folder, write_json
 
 _POLL_SEC = 0.5
 
@@ -64,8 +63,7 @@ def pack(dataset: VideoDataset, packing: Packing, parent: Path, workers: int = 0
     """
     if len({item.video_id for item in dataset.items}) < len(dataset):
         raise ValueError(f"{dataset.name}: two of its videos have the same video_id; names must tell them apart.")
-    folder = cache_folder(parent, dataset, packing)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(cache_folder(parent, dataset, packing))
     shards = shards_of(dataset, folder)
     unpacked = [shard for shard in shards if shard.index() is None]
     if unpacked:
@@ -78,7 +76,10 @@ def pack(dataset: VideoDataset, packing: Packing, parent: Path, workers: int = 0
             else:
                 _pack(unpacked, packing, bar.update, lambda shard: None)
             bar.update(bar.total - bar.n)  # what others packed
-    return _report(folder, shards)
+    report, path = _report(folder, shards, dict(dataset.unreadable)), folder / "report.json"
+    if unpacked or not path.exists():  # whoever reads a whole cache need not be allowed to write to it
+        write_json(path, {k: v for k, v in asdict(report).items() if k != "folder"})
+    return report
 
 
 def _require_space(folder: Path, needed: int, name: str) -> None:
@@ -90,8 +91,8 @@ def _require_space(folder: Path, needed: int, name: str) -> None:
         )
 
 
-def _report(folder: Path, shards: Sequence[Shard]) -> Report:
-    videos, frames, size, unreadable = 0, 0, 0, {}
+def _report(folder: Path, shards: Sequence[Shard], unreadable: dict[str, str]) -> Report:
+    videos, frames, size = 0, 0, 0
     for shard in shards:
         index, listed = shard.index(), {item.video_id for item in shard.items}
         size += int(index["sizes"].sum())
@@ -100,26 +101,7 @@ def _report(folder: Path, shards: Sequence[Shard]) -> Report:
         failed = {video_id: reason for video_id, reason in reasons if reason and video_id in listed}
         videos += len(listed) - len(failed)
         unreadable |= failed
-    report = Report(folder, videos, frames, size, unreadable)
-    write_json(folder / "report.json", {k: v for k, v in asdict(report).items() if k != "folder"})
-    return report
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[str]:
-    """ "taken" by another process, "locked" by this one, or "free" where the file system knows no locks.
-
-    The lock ends with the process, however it ends.
-    """
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield "taken"
-        except OSError:  # two may write the same shard, each into a file of its own, and either result is right
-            yield "free"
-        else:
-            yield "locked"
+    return Report(folder, videos, frames, size, unreadable)
 
 
 def _encode(path: Path, packing: Packing) -> tuple[int, list[bytes], str]:
@@ -142,7 +124,8 @@ def _encode(path: Path, packing: Packing) -> tuple[int, list[bytes], str]:
 def _write_shard(shard: Shard, packing: Packing, on_video: Callable[[], None], alone: bool = True) -> None:
     """`alone`: nobody else can be writing it, so that what lies about is of a process that was killed."""
     for leftover in shard.base.parent.glob(f".{shard.base.name}.*") if alone else ():
-        leftover.unlink()
+        with suppress(PermissionError):  # another user's, in a folder where each may remove their own alone
+            leftover.unlink()
     frames, sizes, reasons = [], [], []
     with atomic_path(shard.path("jpegs")) as temporary, temporary.open("wb") as file:
         for item in shard.items:
@@ -169,7 +152,7 @@ def write_index(shard: Shard, frames: Sequence[int], sizes: Sequence[int], reaso
             frames=np.array(frames, dtype=np.int32),
             sizes=np.array(sizes, dtype=np.int32),
             reasons=np.array(reasons),
-            file_size=np.array([item.path.stat().st_size for item in shard.items], dtype=np.int64),
+            file_size=np.array([file_stamp(item.path)[0] for item in shard.items], dtype=np.int64),
         )
 
 
@@ -181,7 +164,7 @@ def _pack(
         taken = []
         for shard in shards:
             if shard.index() is None:
-                with _lock(shard.path("lock")) as lock:
+                with locked(shard.path("lock")) as lock:
                     if lock == "taken":
                         taken.append(shard)
                         continue

@@ -25,7 +25,7 @@ import simplejpeg
 from motion_lib.data.catalogue import OFFICIAL
 from motion_lib.data.datasets import VideoDataset, VideoItem
 from motion_lib.data.preprocessing import Preprocess, crop
-from motion_lib.storage import content_hash
+from motion_lib.storage import content_hash, file_stamp
 
 CANDIDATES_PER_FRAME = 4
 VIDEOS_PER_SHARD = 256
@@ -80,7 +80,7 @@ class Shard:
             return None
         # What could not be read may have been mended. (Asking for the size of each of 240,000 files is slow.)
         unread = [item for item in self.items if not index["frames"][row[item.video_id]]]
-        if any(item.path.stat().st_size != index["file_size"][row[item.video_id]] for item in unread):
+        if any(file_stamp(item.path)[0] != index["file_size"][row[item.video_id]] for item in unread):
             return None
         return index
 
@@ -136,7 +136,7 @@ class PackedFrames:
                 rows[video_id] = (number, *row)
         listed = [(item, rows[item.video_id]) for item in dataset.items]
         self.items = tuple(item for item, row in listed if row[2])
-        self.failed = {item.video_id: row[3] for item, row in listed if not row[2]}
+        self.failed = dict(dataset.unreadable) | {item.video_id: row[3] for item, row in listed if not row[2]}
         table = np.array([row[:3] for _, row in listed if row[2]], dtype=np.int64).reshape(-1, 3)
         self._shard, self._first, self._frames = table.T
         self._begin, self._end = np.concatenate(begins), np.concatenate(ends)

@@ -19,7 +19,8 @@ from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.models.clip import clip
 from motion_lib.models.released import RELEASES
 
-CLIP_CACHE = Path.home() / ".cache" / "clip"
+# As `clip.load` finds it; without a home "~" stays as it is, where Path.home() would stop every import.
+CLIP_CACHE = Path(os.path.expanduser("~/.cache/clip"))  # noqa: PTH111
 # Image towers: trained parameters, width, layers, tokens of one frame.
 _TOWERS = {
     "ViT-B/32": (88e6, 768, 12, 50),
@@ -107,11 +108,10 @@ def data_status(cfg: RunConfig) -> Iterator[str]:
         for subset in DATASETS[name].subsets:
             try:
                 dataset = open_dataset(name, root, 1, subset)
-            except FileNotFoundError as error:
+            except (OSError, ValueError) as error:
                 yield f"  {name} ({subset}): {error}"
             else:
-                examples = f", e.g. {', '.join(dataset.missing[:3])}" if dataset.missing else ""
-                yield f"  {dataset.describe()}{examples}"
+                yield f"  {dataset.describe()}"
         if not any((root / name).glob("*/*/*")):
             yield f"    to get it: {DATASETS[name].how_to_get.format(root=root)}"
     lacking = missing_inputs(cfg)

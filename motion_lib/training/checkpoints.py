@@ -9,9 +9,7 @@ Two states are kept, so that one that is damaged costs no more than the time bet
 run needs none.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,7 +18,7 @@ from pathlib import Path
 import torch
 
 from motion_lib.models.prototype import PrototypeClassifier, read_checkpoint
-from motion_lib.storage import atomic_path, file_sha256, write_json
+from motion_lib.storage import atomic_path, file_sha256, locked, make_folder, write_json
 from motion_lib.training.recipe import Recipe
 
 _KEPT_STATES = 2
@@ -143,14 +141,9 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
     Raises:
         RuntimeError: if another process is training there.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    lock = run_dir / ".lock"
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RuntimeError(f"another process is training in {run_dir}: wait for it, or stop it.") from error
+    with locked(make_folder(run_dir) / ".lock") as lock:
+        if lock == "taken":
+            raise RuntimeError(f"another process is training in {run_dir}: wait for it, or stop it.")
         for pattern in (".resume-*", ".epoch_*", ".history.json*", ".metrics.jsonl*"):
             for half_written in run_dir.glob(pattern):
                 half_written.unlink(missing_ok=True)
@@ -158,5 +151,3 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
             if not state.with_suffix(".json").exists():
                 state.unlink()
         yield
-    finally:
-        os.close(handle)

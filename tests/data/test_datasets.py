@@ -180,7 +180,10 @@ def test_kinetics_names_missing_videos(kinetics):
     dataset = open_dataset("kinetics400", kinetics, subset="train")
     assert ids(dataset) == ["-aaaaaaaaaa_000000_000010"]
     assert dataset.missing == ("bbbbbbbbbbb_001200_001210",)
-    assert dataset.describe() == "kinetics400 (train): 1 videos of 1 classes; 1 listed videos are not on disk"
+    assert (
+        dataset.describe()
+        == "kinetics400 (train): 1 videos of 1 classes; 1 listed videos are not on disk, e.g. bbbbbbbbbbb_001200_001210"
+    )
 
 
 def test_kinetics_all_joins_both_lists(kinetics):
@@ -228,8 +231,8 @@ def test_kinetics_lists_have_several_names(kinetics, name):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("riding a bike,,0,10,train", "line 2: expected a label, an id and whole seconds"),
-        ("riding a bike,aaaaaaaaaaa,0,ten,train", "line 2: expected a label, an id and whole seconds"),
+        ("riding a bike,,0,10,train", "line 2, column youtube_id: expected a text, found ''"),
+        ("riding a bike,aaaaaaaaaaa,0,ten,train", "line 2, column time_end: expected whole seconds, found 'ten'"),
         (None, "no column youtube_id, time_start, time_end"),
     ],
 )

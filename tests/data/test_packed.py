@@ -243,7 +243,7 @@ def test_without_locks_two_writers_do_not_disturb_each_other(dataset, tmp_path, 
     def no_locks(*arguments):
         raise OSError("no locks here")
 
-    monkeypatch.setattr(pack_module.fcntl, "flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     folder = cache_folder(tmp_path, dataset, PACKING)
     folder.mkdir(parents=True)
     (shard, *_) = shards_of(dataset, folder)
