@@ -1,7 +1,10 @@
 """Content hashes and atomic files."""
 
+import errno
+import fcntl
 import importlib.util
 import json
+import os
 
 import pytest
 
@@ -12,6 +15,8 @@ from motion_lib.storage import (
     built_once,
     content_hash,
     file_sha256,
+    locked,
+    make_folder,
     write_json,
     write_text,
 )
@@ -122,6 +127,73 @@ def test_temporary_file_lies_beside_with_the_same_suffix(old):
 
 def test_others_may_read_what_is_written(old):
     assert old.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.fixture(params=["shared", "own"])
+def folder(tmp_path, request):
+    """A folder that its group may write to, as groups share a cache, or one of the user's own."""
+    path = tmp_path / "cache"
+    path.mkdir()
+    path.chmod({"shared": 0o2775, "own": 0o755}[request.param])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("umask", "own", "shared"), [(0o022, 0o644, 0o664), (0o002, 0o664, 0o664), (0o077, 0o600, 0o660)]
+)
+def test_permissions_follow_the_umask_and_the_folder(folder, umask, own, shared):
+    before = os.umask(umask)
+    try:
+        write_text(folder / "deep" / "table.csv", "text")
+        with locked(folder / "deep" / "lock") as lock:
+            assert lock == "locked"
+    finally:
+        os.umask(before)
+    expected = shared if folder.stat().st_mode & 0o020 else own
+    assert {path.stat().st_mode & 0o777 for path in (folder / "deep").iterdir()} == {expected}
+    assert bool((folder / "deep").stat().st_mode & 0o020) == bool(expected & 0o020)
+
+
+def test_folders_are_made_where_permissions_mean_nothing(tmp_path, monkeypatch):
+    tmp_path.chmod(0o775)
+    monkeypatch.setattr(os, "chown", lambda *arguments: (_ for _ in ()).throw(PermissionError("not here")))
+    assert make_folder(tmp_path / "a" / "b").is_dir()
+
+
+# --- locks ---
+
+
+def test_a_lock_is_held_by_one_and_ends_with_the_block(tmp_path):
+    path = tmp_path / "lock"
+    with locked(path) as first, locked(path) as second:
+        assert (first, second) == ("locked", "taken")
+    with locked(path) as third:
+        assert third == "locked"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF])
+def test_a_file_system_without_locks_lets_go_on(tmp_path, monkeypatch, code):
+    def flock(*arguments):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locked(tmp_path / "lock") as lock:
+        assert lock == "free"
+
+
+@pytest.mark.parametrize(("readable", "expected"), [(True, "locked"), (False, "free")])
+def test_another_users_lock_file_locks_nobody_out(tmp_path, monkeypatch, readable, expected):
+    path, opened = tmp_path / "lock", os.open
+    path.touch()
+
+    def refused(file, flags, *mode):
+        if not readable or flags & os.O_RDWR:
+            raise PermissionError(13, "Permission denied", str(file))
+        return opened(file, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refused)  # root may open every file
+    with locked(path) as lock:
+        assert lock == expected
 
 
 def test_json_keeps_order_and_letters(tmp_path):

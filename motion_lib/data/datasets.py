@@ -16,7 +16,6 @@ packing, training and evaluation alike. The later rows are named in `VideoDatase
 """
 
 import csv
-import io
 import os
 import re
 import unicodedata
@@ -172,19 +171,19 @@ def _kinetics_rows(annotations: Path, part: str) -> Iterator[tuple[str, _Clip]]:
     lists = sorted(_require(annotations, "the folder of the Kinetics lists").glob("[!.]*.csv"))
     named = [path for path in lists if re.search(rf"(^|[-_]){part}(idate)?$", path.stem)]
     path = _require(named[0] if named else annotations / f"{part}.csv", f"the Kinetics list of {part}")
-    reader = csv.DictReader(io.StringIO("\n".join(read_list(path))))
-    reader.fieldnames = found = [name.strip() for name in reader.fieldnames or ()]
-    if lacking := ", ".join(name for name in _KINETICS_COLUMNS if name not in found):
-        raise ValueError(f"{path}, line 1: no column {lacking} among {', '.join(found)}; restore the official list.")
-    try:
-        for row in reader:
-            yield _kinetics_row(f"{path}, line {reader.line_num}", row)
-    except csv.Error as error:
-        raise _fault(f"{path}, line {reader.line_num}", 1, "rows of CSV", str(error)) from error
+    lines = read_list(path)
+    header = [name.strip() for name in next(csv.reader(lines[:1]), ())]
+    if lacking := ", ".join(name for name in _KINETICS_COLUMNS if name not in header):
+        found = ", ".join(header) or "nothing"
+        raise ValueError(f"{path}, line 1: no column {lacking}, found {found}; restore the official list.")
+    columns = [header.index(name) for name in _KINETICS_COLUMNS]
+    for number, line in enumerate(lines[1:], start=2):
+        if cells := next(csv.reader([line]), ()):  # line by line: a quote left open must not swallow the rows below
+            values = [cells[column].strip() if column < len(cells) else "" for column in columns]
+            yield _kinetics_row(f"{path}, line {number}", values)
 
 
-def _kinetics_row(where: str, row: dict[str, str | None]) -> tuple[str, _Clip]:
-    values = [(row[column] or "").strip() for column in _KINETICS_COLUMNS]
+def _kinetics_row(where: str, values: list[str]) -> tuple[str, _Clip]:
     label, film, start, end = *values[:2], *(re.fullmatch(_SECONDS, value) for value in values[2:])
     for column, value, good in zip(_KINETICS_COLUMNS, values, (label, film, start, end), strict=True):
         if not good:

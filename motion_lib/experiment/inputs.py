@@ -19,8 +19,7 @@ from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.models.clip import clip
 from motion_lib.models.released import RELEASES
 
-# As `clip.load` finds it; without a home "~" stays as it is, where Path.home() would stop every import.
-CLIP_CACHE = Path(os.path.expanduser("~/.cache/clip"))  # noqa: PTH111
+CLIP_CACHE = Path.home() / ".cache" / "clip"
 # Image towers: trained parameters, width, layers, tokens of one frame.
 _TOWERS = {
     "ViT-B/32": (88e6, 768, 12, 50),

@@ -270,3 +270,12 @@ def test_status_counts_what_is_there(tmp_path, monkeypatch):
     assert "ucf101 (all, split 1): 1 videos of 1 classes; 1 listed videos are not on disk, e.g. v_Archery_g08" in text
     assert "hmdb51_org.rar" in text
     assert "UCF101.rar" not in text
+
+
+def test_a_broken_list_is_one_line_of_the_status(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOTION_DATA", str(tmp_path))
+    lists = tmp_path / "kinetics400" / "annotations"
+    lists.mkdir(parents=True)
+    (lists / "train.csv").write_text("label,youtube_id,time_start,time_end,split\nwave,aaaaaaaaaaa,,10,train\n")
+    (line,) = (line for line in data_status(RunConfig.load("paper")) if line.startswith("  kinetics400 (train)"))
+    assert "train.csv, line 2, column time_start: expected whole seconds, found ''" in line

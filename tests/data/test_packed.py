@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +193,45 @@ def test_unreadable_videos_are_reported(with_broken, tmp_path):
     assert clips.video_ids == ["clip_0", "clip_2"]
     assert list(clips.failed) == ["broken"]
     assert shown(clips[1].transpose(0, 2, 3, 1)) == [0, 4, 8, 12]
+
+
+def test_what_cannot_be_opened_is_reported_with_its_reason(dataset, tmp_path):
+    """A link to nothing, and what the folder's listing told before."""
+    gone = tmp_path / "gone.mp4"
+    gone.symlink_to("/nowhere/gone.mp4")
+    items = (*dataset.items[:2], VideoItem("gone", gone, 0, "gone"))
+    broken = replace(dataset, items=items, unreadable={"closed/": "Permission denied."})
+    for _ in range(2):  # packed, and found packed
+        report = pack(broken, PACKING, tmp_path)
+        assert (report.videos, report.unreadable) == (2, {"closed/": "Permission denied.", "gone": "no such file."})
+    for cache in ("packed", "cropped"):
+        clips = open_clips(broken, PREPROCESS, tmp_path, cache)
+        assert (clips.video_ids, clips.failed) == (["clip_0", "clip_1"], report.unreadable)
+    assert open_clips(broken, PREPROCESS).failed == {"closed/": "Permission denied."}
+
+
+def test_a_whole_cache_is_read_without_writing(dataset, tmp_path, monkeypatch):
+    """As by a member of the group who may only read it."""
+    pack(dataset, PACKING, tmp_path)
+    monkeypatch.setattr(pack_module, "write_json", None)
+    assert len(open_clips(dataset, PREPROCESS, tmp_path, "packed")) == 6
+
+
+def test_another_users_leftovers_stop_nobody(dataset, tmp_path, monkeypatch):
+    """In a folder with the sticky bit each may remove their own files alone."""
+    folder = cache_folder(tmp_path, dataset, PACKING)
+    folder.mkdir()
+    (shard, *_) = shards_of(dataset, folder)
+    leftover, unlink = folder / f".{shard.base.name}.jpegs.old.jpegs", Path.unlink
+    leftover.touch()
+
+    def refused(path, missing_ok=False):
+        if path == leftover:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert pack(dataset, PACKING, tmp_path).videos == 6
 
 
 def test_a_repaired_video_is_packed_anew(with_broken, videos, tmp_path):

@@ -1,5 +1,7 @@
 """Recipe, schedule, and one loop: it learns, resumes, refuses and explains."""
 
+import errno
+import fcntl
 import json
 from dataclasses import replace
 
@@ -362,6 +364,16 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path, straight):
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     with checkpoints.sole_writer(tmp_path), pytest.raises(RuntimeError, match="another process is training in"):
         train(tmp_path)
+
+
+def test_a_file_system_without_locks_lets_a_run_train(tmp_path, monkeypatch):
+    def flock(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".epoch_01.pt.a.pt").touch()
+    with checkpoints.sole_writer(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_finished_run_is_read_not_repeated(tmp_path, straight):
