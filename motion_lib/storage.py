@@ -193,9 +193,10 @@ def read_list(path: Path) -> list[str]:
 
 def append_line(path: Path, entry: dict) -> None:
     """Add one line; on disk when this returns. A line that a kill cut off before it is closed first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     line = (json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8")
     with path.open("a+b") as file:
+        _share(path)
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":

@@ -11,6 +11,7 @@ import pytest
 from motion_lib import storage
 from motion_lib.data import video
 from motion_lib.storage import (
+    append_line,
     atomic_path,
     built_once,
     content_hash,
@@ -145,6 +146,7 @@ def test_permissions_follow_the_umask_and_the_folder(folder, umask, own, shared)
     before = os.umask(umask)
     try:
         write_text(folder / "deep" / "table.csv", "text")
+        append_line(folder / "deep" / "answers.jsonl", {})
         with locked(folder / "deep" / "lock") as lock:
             assert lock == "locked"
     finally:
