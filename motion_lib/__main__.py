@@ -79,7 +79,13 @@ def _reproduce(args: argparse.Namespace) -> int:
     from motion_lib.batch import reproduce
 
     try:
-        found = reproduce.find_notebooks(args.notebooks or reproduce.NOTEBOOKS_DIR)
+        try:
+            found = reproduce.find_notebooks(args.notebooks or reproduce.NOTEBOOKS_DIR)
+        except FileNotFoundError as error:
+            if not args.list:
+                raise
+            print(error)  # what there is to list, as `data --check` says what data there are
+            return 0
         notebooks = reproduce.select(found, args.start, args.only)
         if args.list:
             print("\n".join(reproduce.titles(notebooks)))
@@ -191,6 +197,7 @@ def _ask_checkpoints(parser: argparse.ArgumentParser) -> None:
 
 def _checkpoints(args: argparse.Namespace) -> int:
     from motion_lib.models.released import RELEASES, fetch_release
+    from motion_lib.models.weights import fault_of
 
     root = RunConfig.load("paper").data_root
     if unknown := [key for key in args.keys if key not in RELEASES]:
@@ -198,7 +205,8 @@ def _checkpoints(args: argparse.Namespace) -> int:
     for key in args.keys:
         print(f"{key}: {fetch_release(key, root)}")
     for key, release in () if args.keys else RELEASES.items():
-        there = "here" if release.path(root).is_file() else f"missing; {release.how_to_get}"
+        fault = fault_of(release.path(root))
+        there = f"{fault}; {release.how_to_get}" if fault else "here"
         print(f"{key}: {release.source}, {release.size}; {release.path(root)}: {there}")
     return 0
 

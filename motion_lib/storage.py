@@ -9,14 +9,26 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import sys
+import tempfile
 import unicodedata
 import uuid
+import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FunctionType, ModuleType
+
+
+def home() -> Path:
+    """The user's home, or the folder for temporary files where the user has none, as in some containers."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(tempfile.gettempdir())
+
 
 # --- whole files ---
 
@@ -186,6 +198,40 @@ def read_list(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(f"{path}, line {line}: not UTF-8; save the file as UTF-8.") from error
+# --- files of weights ---
+
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # torch's newer and older form
+_NO_WEIGHTS = {
+    b"version https://git-lfs": "is a Git LFS pointer, in place of the file that `git lfs pull` fetches",
+    b"<": "is a web page",
+    bytes(8): "is half a file, it begins with zeros",
+    b"\x1f\x8b": "is a gzip archive, to be unpacked",
+}
+
+
+def fault_of(path: Path) -> str:
+    """What keeps a file from being weights of torch or safetensors: "is missing", "is a web page", "is half a file".
+
+    "" if its first bytes are those of weights, and it is as long as it says; the tensors themselves are not looked at.
+    """
+    if not path.is_file():
+        return "is missing"
+    with path.open("rb") as file:
+        if not (start := file.read(512)):
+            return "is empty"
+        told = (fault for first, fault in _NO_WEIGHTS.items() if start.lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(first))
+        if fault := next(told, ""):
+            return fault
+        if start.startswith(_PICKLE):
+            return ""
+        whole, header = start.startswith(_ZIP) and zipfile.is_zipfile(path), int.from_bytes(start[:8], "little")
+        if start[8:9] == b"{" and header < 1e9:  # safetensors: the length of a header of JSON, it, the tensors
+            file.seek(8)
+            ends = re.findall(rb'"data_offsets":\s*\[\d+,\s*(\d+)\]', file.read(header))
+            whole = path.stat().st_size >= 8 + header + max(map(int, ends), default=0)
+        elif not start.startswith(_ZIP):
+            return "is no file of weights"
+    return "" if whole else "is half a file"
 
 
 # --- files of JSON lines ---

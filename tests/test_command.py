@@ -12,7 +12,7 @@ import tiny
 from motion_lib.__main__ import COMMANDS, main, make_parser
 from motion_lib.config import REPOSITORY, parse_overrides
 from motion_lib.data import download
-from motion_lib.models import released
+from motion_lib.models import weights
 from motion_lib.models.released import RELEASES
 
 
@@ -109,12 +109,17 @@ def test_checkpoints_are_listed_and_fetched(monkeypatch, tmp_path, capsys):
     assert main(["checkpoints", "vificlip"]) == 1
     assert re.search(r"motion checkpoints: \S+ is missing: open", capsys.readouterr().err)
 
-    def no_network(url, path, progress):
-        raise download.DownloadError("no route to host")
+    def no_network(url, path, sha256, progress):
+        raise download.DownloadError("no route to host.")
 
-    monkeypatch.setattr(released, "fetch", no_network)
+    monkeypatch.setattr(weights, "fetch", no_network)
     assert main(["checkpoints", "text4vis"]) == 1
-    assert "no route to host" in capsys.readouterr().err
+    place = RELEASES["text4vis"].path(tmp_path)
+    assert f"no route to host. Or bring the file from elsewhere, and put it at {place}." in capsys.readouterr().err
+    place.parent.mkdir()
+    place.write_text("<html>")
+    assert main(["checkpoints"]) == 0
+    assert f"{place}: is a web page; download https://" in capsys.readouterr().out
     assert main(["checkpoints", "s3d"]) == 2
     assert "no checkpoint 's3d': expected text4vis" in capsys.readouterr().err
 

@@ -1,7 +1,6 @@
 """What a profile needs of this machine, in one list before hours are spent: data, texts, weights, disk, memory."""
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from itertools import product
@@ -16,10 +15,10 @@ from motion_lib.data.datasets import open_dataset
 from motion_lib.data.packed import Packing, cache_folder, shards_of
 from motion_lib.data.preprocessing import Preprocess
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
-from motion_lib.models.clip import clip
+from motion_lib.models.clip import backbone_file, clip
 from motion_lib.models.released import RELEASES
+from motion_lib.models.weights import fault_of
 
-CLIP_CACHE = Path.home() / ".cache" / "clip"
 # Image towers: trained parameters, width, layers, tokens of one frame.
 _TOWERS = {
     "ViT-B/32": (88e6, 768, 12, 50),
@@ -49,12 +48,11 @@ def missing_inputs(cfg: RunConfig, models: bool = True) -> list[str]:
         models: False where none of this project's models is trained or loaded: the targets and all texts are enough.
 
     Raises:
-        ValueError: for a data set that is not an official one.
+        ValueError: as `check_datasets`.
     """
+    check_datasets(cfg)
     if cfg.profile == "miniature":
         return []
-    if unknown := [name for name in (cfg.source, *cfg.targets) if name not in OFFICIAL]:
-        raise ValueError(f"profile {cfg.profile!r}: no such data set {unknown[0]!r}; known are {', '.join(OFFICIAL)}.")
     lacking = []
     for name in (cfg.source, *cfg.targets) if models else cfg.targets:
         lists, videos = DATASETS[name].lists, DATASETS[name].videos
@@ -67,23 +65,37 @@ def missing_inputs(cfg: RunConfig, models: bool = True) -> list[str]:
     return lacking + ([*_missing_weights(cfg), *shortages(cfg)] if models else [])
 
 
+def check_datasets(cfg: RunConfig) -> None:
+    """Refuse data sets that the profile does not know, and targets without masked texts.
+
+    Raises:
+        ValueError: that names the known ones.
+    """
+    ours = [name for name in DATASETS if name.startswith("miniature-")]
+    known = ours if cfg.profile == "miniature" else OFFICIAL
+    targets = [name for name in known if "masked" in DATASETS[DATASETS[name].paper].texts]
+    for parameter, names, among in (("source", (cfg.source,), known), ("targets", cfg.targets, targets)):
+        if unknown := [name for name in names if name not in among]:
+            raise ValueError(
+                f"parameter {parameter}, profile {cfg.profile!r}: no such data set {unknown[0]!r}; "
+                f"known are {', '.join(among)}."
+            )
+
+
 def _missing_weights(cfg: RunConfig) -> Iterator[str]:
     """Released checkpoints of the baselines, where the configuration asks for them, and the backbone."""
     for key in [key for key in METHODS if key in RELEASES and cfg.baselines == "official"]:
         release = RELEASES[key]
-        if not (path := release.path(cfg.data_root)).is_file():
-            yield f"{METHODS[key].label} checkpoint, {release.size}, expected at {path}; {release.how_to_get}"
-    if not (path := backbone_file(cfg.backbone)).is_file():
+        if fault_of(path := release.path(cfg.data_root)):
+            yield f"{METHODS[key].label} checkpoint, {release.size}, {_expected(path)}; {release.how_to_get}"
+    if fault_of(path := backbone_file(resolved(cfg.backbone))):
         load = f'python -c "from motion_lib.models.clip import load_clip; load_clip({cfg.backbone!r})"'
         how = f"; to download them: {load}" if cfg.backbone in clip.available_models() else ""
-        yield f"CLIP {cfg.backbone} weights, expected at {path}{how}"
+        yield f"CLIP {cfg.backbone} weights, {_expected(path)}{how}"
 
 
-def backbone_file(backbone: str) -> Path:
-    """Where the weights of an OpenAI name or a path lie, or would lie."""
-    if backbone in clip.available_models():
-        return CLIP_CACHE / re.sub("[/@]", "-", f"{backbone}.pt")
-    return Path(resolved(backbone))
+def _expected(path: Path) -> str:
+    return f"expected at {path}" + (f", which {fault_of(path)}" if path.is_file() else "")
 
 
 def resolved(backbone: str) -> str:

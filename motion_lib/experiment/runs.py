@@ -8,11 +8,10 @@ import torch
 
 from motion_lib.config import RunConfig
 from motion_lib.experiment.data import Data
-from motion_lib.experiment.inputs import backbone_file
 from motion_lib.experiment.records import Weights
 from motion_lib.methods import Method, get_method
 from motion_lib.models import loading
-from motion_lib.models.clip import input_resolution
+from motion_lib.models.clip import backbone_file, input_resolution
 from motion_lib.models.loading import default_preprocess, load_model
 from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.models.released import RELEASES, Release, load_official

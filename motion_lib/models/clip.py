@@ -5,15 +5,19 @@ such as a CPU build, its import ends with "operator torchvision::nms does not ex
 so declaring the two that it asks for is enough then; where they load, a second declaration would abort the process.
 """
 
-import pickle
+import re
 import sys
 import warnings
-import zipfile
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from motion_lib.data.download import DownloadError
+from motion_lib.models.weights import fetch_weights, official_names, read_tensors
+from motion_lib.storage import home
 
 
 def _import_torchvision() -> None:
@@ -39,7 +43,8 @@ with warnings.catch_warnings():
 
 CONTEXT_LENGTH = 77
 _LARGER_INPUT = {"RN50x4": 288, "RN50x16": 384, "RN50x64": 448, "ViT-L/14@336px": 336}  # of OpenAI's; else 224
-_NO_WEIGHTS = frozenset({"input_resolution", "context_length", "vocab_size"})  # entries of OpenAI's state dicts
+CLIP_CACHE = home() / ".cache" / "clip"  # where the package clip keeps them, too
+_WITHOUT_QUICK_GELU = ("open_clip", "openclip", "laion", "datacomp", "commonpool")  # in names of files
 
 
 def tokenize(texts: list[str]) -> Tensor:
@@ -58,51 +63,76 @@ def load_clip(backbone: str | Path, device: str | torch.device = "cpu") -> CLIP:
     """Load CLIP in float32 and evaluation mode.
 
     Args:
-        backbone: an OpenAI name ("ViT-B/16": downloaded by clip on first use) or the path of an
-            OpenAI archive or of a plain state dict saved with torch.save.
+        backbone: an OpenAI name ("ViT-B/16": downloaded on first use) or the path of a file: OpenAI's archive, or a
+            state dict in OpenAI's or transformers' names, saved by torch or safetensors, wrapped as it may be.
 
     Raises:
-        FileNotFoundError: if `backbone` is neither.
-        ValueError: if the file is not a CLIP.
+        FileNotFoundError: if `backbone` is neither, or cannot be downloaded.
+        ValueError: if the file is not a CLIP, or one without QuickGELU.
     """
-    path = Path(backbone)
-    if str(backbone) not in clip.available_models() and not path.is_file():
+    path = backbone_file(backbone)
+    if str(backbone) in clip.available_models():
+        url = clip.clip._MODELS[str(backbone)]
+        try:
+            fetch_weights(url, path, sha256=url.split("/")[-2])
+        except (DownloadError, OSError) as error:
+            raise FileNotFoundError(f"CLIP {backbone} weights: {error}") from error
+    elif not path.is_file():
         names = ", ".join(clip.available_models())
         raise FileNotFoundError(f"CLIP weights {backbone}: neither a file nor one of {names}.")
-    try:
-        model, _ = clip.load(str(backbone), device="cpu", jit=False)
-    except (LookupError, AttributeError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{backbone}: not a CLIP state dict ({type(error).__name__}: {reason}).") from error
-    model = model.float().eval()
-    if path.is_file():
-        _restore_float32(model, path)
-    return model.to(device)
+    state, beside = read_tensors(path)
+    _check_activation(path, beside)
+    return build_clip(official_names(state)[0], str(path)).to(device)
 
 
-def _restore_float32(model: CLIP, path: Path) -> None:
-    """Undo that clip.load rounds every weight to half precision, where the file holds more than that."""
-    if _is_torchscript(path):  # OpenAI's own files, which are in half precision
-        return
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict({name: tensor for name, tensor in state.items() if name not in _NO_WEIGHTS})
+def backbone_file(backbone: str | Path) -> Path:
+    """Where the weights of an OpenAI name or a path lie, or would lie."""
+    if str(backbone) in clip.available_models():
+        return CLIP_CACHE / clip.clip._MODELS[str(backbone)].rpartition("/")[2]
+    return Path(backbone).expanduser()
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+def _check_activation(path: Path, beside: Collection[str]) -> None:
+    """Refuse a CLIP that was trained without QuickGELU: its tensors look alike, and its features would be wrong.
+
+    A state dict does not say its activation. This is the rule: what a configuration of open_clip or transformers
+    beside the file says; else "quickgelu" in the file's name; else it has another one if the name is one of
+    open_clip's, or the entries are those of open_clip's trainer. All other files are taken for OpenAI's kind.
+    """
+    name, beside_it = path.name.lower(), {file.name: file for file in path.parent.glob("*config.json")}
+    if file := beside_it.get("open_clip_config.json"):
+        quick = bool(re.search(r'"quick_gelu": *true', file.read_text(encoding="utf-8")))
+    elif (file := beside_it.get("config.json")) and '"vision_config"' in (text := file.read_text(encoding="utf-8")):
+        quick = not re.search(r'"hidden_act": *"(?!quick_gelu")', text)
+    else:
+        quick, file = "quickgelu" in name or None, None
+    why = "" if quick else f"{file.name} beside it" if file else ""
+    if quick is None:
+        why = next((f"{word!r} in its name" for word in _WITHOUT_QUICK_GELU if word in name), "")
+        why = why or ("the entries of open_clip's trainer" if {"epoch", "name", "optimizer"} <= {*beside} else "")
+        why = why and f"{why} (if that is wrong, put quickgelu in its name)"
+    if why:
+        raise ValueError(
+            f"{path}: weights of a CLIP without QuickGELU, by {why}; this project's CLIP has it, as OpenAI's. "
+            "Take weights that were trained with it."
+        )
 
 
-def build_clip(state: dict[str, Tensor]) -> CLIP:
+def build_clip(state: dict[str, Tensor], source: str) -> CLIP:
     """A CLIP in float32 from a state dict; its sizes follow from the shapes.
 
     Raises:
-        LookupError, RuntimeError: if the state dict is not exactly one of a CLIP.
+        ValueError: if the state dict is not exactly one of a CLIP; it names `source`.
     """
-    model = clip.model.build_model(dict(state)).float()  # it rounds the weights to half precision ...
-    model.load_state_dict(state)  # ... which this undoes
+    state = {name: tensor.float() for name, tensor in state.items()}
+    try:
+        model = clip.model.build_model(dict(state)).float()  # it rounds the weights to half precision ...
+        model.load_state_dict(state)  # ... which this undoes
+    except (LookupError, RuntimeError, AttributeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"{source} holds no whole CLIP, and nothing else ({type(error).__name__}: {reason})."
+        ) from error
     return model.eval()
 
 

@@ -31,6 +31,7 @@ from motion_lib.models.clip import (
     transformer_heads,
 )
 from motion_lib.models.image_tower import encode_images
+from motion_lib.models.weights import read_file
 
 
 class PrototypeClassifier(nn.Module):
@@ -214,13 +215,7 @@ def read_checkpoint(path: str | Path, device: str | torch.device, entry: str = "
         FileNotFoundError: for no such file.
         ValueError: if the file is broken or has no `entry`.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint.")
-    try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # what a broken pickle raises is anybody's guess
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason}).") from error
+    saved = read_file(path, device)
     if not isinstance(saved, dict) or entry not in saved:
         raise ValueError(f"{path}: no entry {entry!r}, so no checkpoint of fine_tune.")
     return saved

@@ -61,6 +61,8 @@ def test_memory_grows_with_the_batch_and_the_tower():
 def test_too_small_a_gpu_is_named(paper, monkeypatch, total, named):
     gpu = SimpleNamespace(name="Some GPU", total_memory=total)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     cfg = RunConfig.load("paper", device="cuda")
     assert any("GPU memory: about" in line and "lower batch_size" in line for line in shortages(cfg)) is named
     assert "Some GPU" in machine_table(cfg).to_string()

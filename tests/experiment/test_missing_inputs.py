@@ -4,14 +4,16 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
-from motion_lib.experiment import inputs
 from motion_lib.experiment.data import open_data
 from motion_lib.experiment.experiment import Experiment
 from motion_lib.experiment.inputs import MissingInputs, missing_inputs
+from motion_lib.experiment.notebook import begin
 from motion_lib.experiment.records import records_dir
+from motion_lib.models import clip
 from motion_lib.report import collect as report
 from tests.made_records import put
 
@@ -26,7 +28,7 @@ def cfg(tmp_path, monkeypatch) -> RunConfig:
 @pytest.fixture
 def paper(cfg, tmp_path, monkeypatch) -> RunConfig:
     """The profile `paper` on a machine that has nothing."""
-    monkeypatch.setattr(inputs, "CLIP_CACHE", tmp_path / "clip")
+    monkeypatch.setattr(clip, "CLIP_CACHE", tmp_path / "clip")
     return RunConfig.load("paper")
 
 
@@ -46,11 +48,15 @@ def test_an_empty_machine_is_told_everything_in_one_list(paper):
             assert f"\n  - {item}" in str(caught.value)
 
 
+def whole_file(path: Path) -> None:
+    torch.save({}, path)
+
+
 def test_what_is_there_is_not_asked_for(paper, capsys):
     for item in missing_inputs(paper):
         path = Path(re.search(r"expected (?:in|at) (\S+?)[:;]?(?: |$)", item)[1])
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch() if path.suffix else path.mkdir()
+        whole_file(path) if path.suffix else path.mkdir()
     assert missing_inputs(paper) == []
     open_data(paper)
     assert "all inputs are there" in capsys.readouterr().out
@@ -59,7 +65,9 @@ def test_what_is_there_is_not_asked_for(paper, capsys):
 def test_a_backbone_of_ones_own_is_looked_for(paper, tmp_path):
     own = RunConfig.load("paper", backbone=str(tmp_path / "mine.pt"))
     assert f"expected at {tmp_path / 'mine.pt'}" in missing_inputs(own)[-1]
-    (tmp_path / "mine.pt").touch()
+    (tmp_path / "mine.pt").write_bytes(b"PK\x03\x04 the rest has not arrived")
+    assert f"expected at {tmp_path / 'mine.pt'}, which is half a file" in missing_inputs(own)[-1]
+    whole_file(tmp_path / "mine.pt")
     assert not any(item.startswith("CLIP ") for item in missing_inputs(own))
 
 
@@ -84,9 +92,26 @@ def test_a_model_of_ones_own_needs_the_targets_and_the_texts_alone(paper):
         Experiment(paper, models=False)
 
 
-def test_an_unknown_data_set_is_named(paper):
-    with pytest.raises(ValueError, match="no such data set 'ucf'; known are kinetics400, ucf101, hmdb51"):
-        missing_inputs(RunConfig.load("paper", targets=["ucf"]))
+@pytest.mark.parametrize(
+    ("profile", "change", "message"),
+    [
+        ("paper", {"targets": ["ucf"]}, "targets, profile 'paper': no such data set 'ucf'; known are ucf101, hmdb51."),
+        ("paper", {"targets": ["kinetics400"]}, "'kinetics400'; known are ucf101, hmdb51."),  # it has no masked texts
+        (
+            "paper",
+            {"source": "k400"},
+            "source, profile 'paper': no such data set 'k400'; known are kinetics400, ucf101",
+        ),
+        ("miniature", {"targets": ["ucf101"]}, "no such data set 'ucf101'; known are miniature-ucf, miniature-hmdb."),
+        ("miniature", {"source": ""}, "no such data set ''; known are miniature-source, miniature-ucf"),
+    ],
+)
+def test_an_unknown_data_set_is_named_before_anything_is_made(paper, tmp_path, profile, change, message):
+    cfg = RunConfig.load(profile, **change)
+    for stop in (missing_inputs, Experiment, lambda cfg: begin({"profile": profile, **change})):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            stop(cfg)
+    assert not (tmp_path / "data").exists()
 
 
 def test_the_miniature_lacks_nothing_but_a_report_needs_records(cfg):

@@ -5,7 +5,7 @@ import torch
 
 from motion_lib.data.preprocessing import Preprocess
 from motion_lib.models.clip import CLIP, encode_text
-from motion_lib.models.released import official_names
+from motion_lib.models.weights import official_names
 from motion_lib.models.xclip import XClip
 from motion_lib.training import Recipe, parameter_groups
 from tests import golden, tiny
