@@ -1,9 +1,12 @@
 """One run's parameters: a profile's YAML, then what a notebook or the command line overrides.
 
 Notebooks hold plain literals in the cell tagged `parameters`; `RunConfig.from_namespace(globals())`
-reads them. A name that no parameter has is an error here, since papermill only warns about it.
+reads them. A name that no parameter has is an error here, since papermill only warns about it, and so is a value
+that no run can have: it is refused before any work begins.
 """
 
+import ast
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -14,15 +17,15 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from motion_lib.storage import content_hash
+from motion_lib.storage import content_hash, home
 
 if TYPE_CHECKING:
     import torch  # imported where a device is asked for: reading a profile should take no seconds
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-PROFILES_DIR = REPOSITORY / "notebooks" / "profiles"
-# Names that IPython puts into every kernel.
-_KERNEL_NAMES = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
+_PACKAGE = Path(__file__).resolve().parent
+PROFILES_DIR = _PACKAGE / "profiles"
+# The checkout; for a copy that was installed without one a folder of the user's, not one among Python's packages.
+REPOSITORY = _PACKAGE.parent if (_PACKAGE.parent / "notebooks").is_dir() else home() / "motion_lib"
 # Parameters that say where and how fast a run goes, not what it computes.
 _NOT_IDENTITY = (
     "seed", "device", "num_workers", "max_missing", "regenerate", "llm", "llm_base_url", "rate", "rate_target", "rater",
@@ -88,11 +91,12 @@ class RunConfig:
         """A profile with some values overridden.
 
         Args:
-            profile: name of a YAML file beside the notebooks.
-            overrides: values by parameter; None keeps the profile's value.
+            profile: name of a YAML file in `motion_lib/profiles`.
+            overrides: values by parameter; None is YAML's null.
 
         Raises:
-            ValueError: for an unknown profile or parameter, with near matches, or a wrong type.
+            ValueError: for an unknown profile or parameter, with near matches, a wrong type, a value out of its
+                range, or a device that this machine lacks.
         """
         path = PROFILES_DIR / f"{profile}.yaml"
         if not path.is_file():
@@ -100,20 +104,28 @@ class RunConfig:
             raise ValueError(f"profile {profile!r}: expected one of {known}.")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         check_names([*overrides, *values])
-        values |= {name: value for name, value in overrides.items() if value is not None}
         defaults = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
-        values = defaults | values
-        cfg = cls(**{f.name: _typed(f.name, f.type, values.get(f.name)) for f in fields(cls)})
+        values = defaults | values | overrides
+        if lacking := [f.name for f in fields(cls) if f.name not in values]:
+            raise ValueError(f"{path}: gives no value to {', '.join(lacking)}.")
+        cfg = cls(**{f.name: _typed(f.name, f.type, values[f.name]) for f in fields(cls)})
         for name, default in defaults.items():
             if cfg.profile != "miniature" and getattr(cfg, name) != default:
                 raise ValueError(f"parameter {name}: of the profile miniature alone; profile {profile!r} has none.")
+        _check_ranges(cfg)
+        _check_device(cfg)
         return cfg
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, object]) -> "RunConfig":
-        """The parameters that a notebook's literals set, on top of its `profile`."""
-        own = {k: v for k, v in namespace.items() if not k.startswith("_") and k not in _KERNEL_NAMES}
-        literals = {name: value for name, value in own.items() if isinstance(value, _LITERALS)}
+        """The parameters that a notebook's literals set, on top of its `profile`.
+
+        In a kernel that has run other cells, only what the parameter cells assign is read: a table of a later cell
+        may have any name. See `_assigned`.
+        """
+        names, known = _assigned(namespace) if namespace.get("In") else namespace, {f.name for f in fields(cls)}
+        own = {name: value for name, value in namespace.items() if name in names and not name.startswith("_")}
+        literals = {name: value for name, value in own.items() if name in known or isinstance(value, _LITERALS)}
         return cls.load(**{"profile": "miniature", **literals})
 
     @property
@@ -154,15 +166,16 @@ class RunConfig:
         return content_hash({k: v for k, v in asdict(self).items() if k not in _NOT_IDENTITY})
 
 
-_LITERALS = (str, int, float, bool, list, tuple, dict)
-# By a parameter's type: what it may be given as, and how to say that.
+_LITERALS = (str, int, float, bool, list, tuple, dict, set, type(None))
+# By a parameter's type: what it may be given as, how to say that, and how to write it.
+_BARE = " It is written without quotes; with papermill by -p, not -r."
 _ACCEPTED = {
-    str: (str, "text"),
-    bool: (bool, "true or false"),
-    int: (int, "a whole number"),
-    float: (int | float, "a number"),
-    tuple[str, ...]: (list | tuple, "a list of texts, as in [ucf101, hmdb51]"),
-    float | None: (int | float | None, "a number or null"),
+    str: (str, "text", " It is written in quotes; with papermill by -r, not -p."),
+    bool: (bool, "true or false", " In a notebook and with papermill's -p that is True or False, without quotes."),
+    int: (int, "a whole number", _BARE),
+    float: (int | float, "a number", _BARE),
+    tuple[str, ...]: (list | tuple, 'a list of texts, as in ["a", "b"]', ' With papermill by -y "{}: [a, b]", not -p.'),
+    float | None: (int | float | None, "a number or null", f" Null is None in a notebook.{_BARE}"),
 }
 _CHOICES = {
     "baselines": ("retrained", "official"),
@@ -172,6 +185,19 @@ _CHOICES = {
     "frame_cache": ("cropped", "packed", "none"),
     "target_subset": ("test", "all"),
     "rate": ("", "likert", "retrieval", "retrieval_masked", "comparison"),
+}
+# What numbers may be: the least, the most, and that in words.
+_RANGES = {
+    "seed world_seed": (0, 2**32 - 1, "0 to 4294967295"),
+    "num_workers at_once": (0, math.inf, "0 or more"),
+    "devices epochs batch_size pretrain_epochs pairs order_steps": (1, math.inf, "1 or more"),
+    "bootstrap_resamples source_clips target_clips action_clips": (2, math.inf, "2 or more"),
+    "stills": (128, math.inf, "128 or more, a batch"),
+    "split": (1, 3, "1, 2 or 3"),
+    "num_frames": (1, 77, "1 to 77, for which Text4Vis's header has places"),
+    "max_missing": (0, 1, "a share from 0 to 1"),
+    "checkpoint_minutes clip_ratio warmup_epochs weight_decay": (0, math.inf, "0 or more, and finite"),
+    "lr logit_scale": (math.ulp(0.0), math.inf, "more than 0, and finite"),
 }
 
 
@@ -199,12 +225,75 @@ def parse_overrides(pairs: list[list[str]]) -> dict[str, object]:
 
 
 def _parse_value(text: str) -> object:
-    if re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", text):
-        return float(text)  # YAML 1.1 takes 5e-5 for text
+    """As papermill reads `-p`, and where that sees text, YAML: true, null, [a, b]."""
+    words = {"True": True, "False": False, "None": None, "": ""}
+    if text in words:
+        return words[text]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+
+
+def _assigned(namespace: Mapping[str, object]) -> set[str]:
+    """Names that the parameter cells assign, among the cells that an IPython kernel has run: its `In`, oldest first.
+
+    They begin with the newest run of the cell that sets `profile`; papermill's cell, or any other of assignments
+    alone, may follow at once. Later cells have names of their own: of theirs, literals of parameters' names count.
+    """
+    known = {f.name for f in fields(RunConfig) if isinstance(namespace.get(f.name), _LITERALS)}
+    names, follows = set(), True
+    for source in namespace["In"]:
+        try:
+            body = ast.parse(source).body
+        except SyntaxError:
+            continue  # it assigned nothing
+        stored = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        if first := "profile" in stored and not source.startswith("# Parameters"):  # as papermill's cell starts
+            names, follows = set(), True
+        alone = all(isinstance(s, ast.Assign | ast.AnnAssign) for s in body) and "globals()" not in source
+        follows = follows and alone
+        names |= stored if first or follows else stored & known
+    return names
+
+
+def _check_ranges(cfg: RunConfig) -> None:
+    for names, (least, most, words) in _RANGES.items():
+        for name in names.split():
+            value = getattr(cfg, name)
+            of_the_world = cfg.profile != "miniature" and value == RunConfig.__dataclass_fields__[name].default
+            inside = value is None or of_the_world or (least <= value <= most and math.isfinite(value))
+            if not inside:
+                raise ValueError(f"parameter {name} = {value!r}: expected {words}.")
+    if cfg.warmup_epochs > cfg.epochs:
+        raise ValueError(f"parameter warmup_epochs = {cfg.warmup_epochs}: expected 0 to epochs ({cfg.epochs}).")
+    if not cfg.targets or len(set(cfg.targets)) < len(cfg.targets):
+        raise ValueError(f"parameter targets = {list(cfg.targets)}: expected one data set or more, each once.")
+
+
+def _check_device(cfg: RunConfig) -> None:
+    kind, _, index = cfg.device.partition(":")
+    given = f"parameter device = {cfg.device!r}"
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", cfg.device):
+        raise ValueError(f"{given}: expected 'auto', 'cpu', 'cuda' or one GPU of several, as in 'cuda:1'.")
+    if index and cfg.devices > 1:
+        several = f"devices = {cfg.devices} asks for several: write 'cuda', and choose them by CUDA_VISIBLE_DEVICES"
+        raise ValueError(f"{given}: names one, and {several}.")
+    if kind == "cpu" or (kind == "auto" and cfg.devices == 1):
+        return
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(index or 0) >= count:
+        here = f"cuda:0 to cuda:{count - 1}" if count else "none; write 'auto' or 'cpu'"
+        raise ValueError(f"{given}: of CUDA's devices torch {torch.__version__} finds here {here}.")
+    if 0 < count < cfg.devices:
+        raise ValueError(f"parameter devices = {cfg.devices}: expected at most {count}, the CUDA devices found here.")
 
 
 def _directory(variable: str, default: str) -> Path:
@@ -214,13 +303,14 @@ def _directory(variable: str, default: str) -> Path:
 
 def _typed(name: str, wanted: object, value: object) -> object:
     """Check a value against its field; whole numbers pass as float, lists become tuples."""
-    accepted, in_words = _ACCEPTED[wanted]
+    accepted, in_words, how = _ACCEPTED[wanted]
     # To Python, True is a whole number.
     fits = isinstance(value, accepted) and (wanted is bool or not isinstance(value, bool))
     if isinstance(value, list | tuple):
         fits = fits and all(isinstance(item, str) for item in value)
     if not fits:
-        raise ValueError(f"parameter {name} = {value!r}: expected {in_words}.")
+        misread = isinstance(value, str) != (wanted is str)  # as text, or not as text
+        raise ValueError(f"parameter {name} = {value!r}: expected {in_words}.{how.format(name) if misread else ''}")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ValueError(f"parameter {name} = {value!r}: expected {' or '.join(map(repr, _CHOICES[name]))}.")
     if isinstance(value, list):

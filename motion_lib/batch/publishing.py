@@ -18,9 +18,12 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from motion_lib.config import REPOSITORY
+from motion_lib.storage import home
 
 _SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
-_SHORTEST_SECRET = 8  # shorter values are words that occur by chance
+_SHORTEST_SECRET = 8  # shorter values are words that occur by chance, and so are
+# "not-needed", as servers without keys are given
+_WORDS = re.compile(r"(?!.{16})([A-Z]?[a-z]+|[A-Z]+)([-_ ]([A-Z]?[a-z]+|[A-Z]+))*")
 _PICTURE = re.compile(r"image/(?!svg\+xml$)")
 _KERNEL_FILE = re.compile(r"[^\s\"'<>=]*ipykernel_\d+[/\\]\d+\.py")
 # Papermill's record of a run that says what was run; its paths and clock times differ on every machine.
@@ -73,7 +76,7 @@ class Scrubber:
 def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
     """Secret values as they may be printed: plain, line by line, and in Python, JSON, HTML and URL form."""
     for name, value in environment.items():
-        if not _SECRET_NAME.search(name):
+        if not _SECRET_NAME.search(name) or _WORDS.fullmatch(value.strip()):
             continue
         for part in {value.strip(), *(line.strip() for line in value.splitlines())}:
             if len(part) >= _SHORTEST_SECRET:
@@ -83,11 +86,11 @@ def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
 
 def _path_patterns(environment: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
     """This machine's folders and the names that stand for them, longest first."""
-    named = {str(Path.home()): "~", sys.base_prefix: "<python>", sys.prefix: "<python>"}
+    named = {str(home()): "~", sys.base_prefix: "<python>", sys.prefix: "<python>"}
     for variable in ("MOTION_DATA", "MOTION_RESULTS"):
         named[environment.get(variable, "")] = f"${variable}"
     named[str(REPOSITORY)] = "."
-    whole = r"(?<![\w.-]){}(?![\w-])"
+    whole = r"(?<![\w.<-]){}(?![\w-])"  # HTML's </video> is no folder
     return [
         (re.compile(whole.format(re.escape(folder.rstrip("/")))), name)
         for folder, name in sorted(named.items(), key=lambda pair: -len(pair[0]))

@@ -60,7 +60,10 @@ def find_notebooks(folder: Path) -> list[Path]:
     """
     found = sorted(folder.resolve().glob("[0-9][0-9]_*.ipynb"))
     if not found:
-        raise FileNotFoundError(f"{folder}: no notebook named NN_title.ipynb. Is the checkout complete?")
+        raise FileNotFoundError(
+            f"{folder}: no notebook named NN_title.ipynb. They come with the repository, not with an installed "
+            "package: clone it and run the command there."
+        )
     return found
 
 
@@ -122,9 +125,6 @@ def plan(notebooks: list[Path], profile: str, overrides: dict[str, object], seed
         ValueError: for an unknown profile or parameter, a wrong type, or a seed given twice.
     """
     base = RunConfig.load(profile, **overrides)
-    for name, value in overrides.items():
-        if value is None and getattr(base, name) is not None:
-            raise ValueError(f"-p {name} null: the profile's {getattr(base, name)!r} would stay.")
     if seeds and ("seed" in overrides or len(set(seeds)) < len(seeds)):
         raise ValueError("give each seed once, by --seeds or by -p seed.")
     own_seed = RunConfig.load(profile).seed

@@ -26,9 +26,9 @@ def open_data(cfg: RunConfig, models: bool = True) -> "Data":
     Raises:
         MissingInputs: with one list of everything that the profile lacks on this machine, see `missing_inputs`.
     """
+    stop_without(cfg, missing_inputs(cfg, models))
     if cfg.profile == "miniature":
         return MiniatureData(cfg)
-    stop_without(cfg, missing_inputs(cfg, models))
     print(f"profile {cfg.profile!r}: all inputs are there.")
     return OfficialData(cfg)
 

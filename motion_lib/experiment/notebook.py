@@ -7,12 +7,18 @@ import pandas as pd
 import torch
 
 from motion_lib.config import RunConfig
+from motion_lib.experiment.inputs import check_datasets
 from motion_lib.experiment.records import environment
 
 
 def begin(namespace: Mapping[str, object]) -> RunConfig:
-    """Read the parameters from a notebook's `globals()` and print what this run is."""
+    """Read the parameters from a notebook's `globals()` and print what this run is.
+
+    Raises:
+        ValueError: for what is no parameter, or a value that no run can have.
+    """
     cfg = RunConfig.from_namespace(namespace)
+    check_datasets(cfg)
     torch.manual_seed(cfg.seed)
     pd.set_option("display.max_colwidth", None)
     now = environment(cfg)

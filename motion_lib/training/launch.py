@@ -63,9 +63,15 @@ def launch(cfg: RunConfig, key: str, run_dir: Path, say: Callable[[str], None] =
 
 
 def fabric_of(cfg: RunConfig) -> Fabric | None:
-    """What makes this process a member of torchrun's group; None if it was started alone."""
+    """What makes this process a member of torchrun's group; None if it was started alone.
+
+    Raises:
+        ValueError: for a configuration that names one device: torchrun gives each process its own.
+    """
     if not launched_by_torchrun():
         return None
+    if cfg.torch_device.index is not None:
+        raise ValueError(f"parameter device = {cfg.device!r}: torchrun gives each process its device; write 'cuda'.")
     local, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
     fabric = Fabric(
         accelerator=cfg.torch_device.type,

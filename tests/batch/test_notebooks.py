@@ -22,8 +22,8 @@ from stub_server import serving
 from motion_lib.__main__ import main
 from motion_lib.batch import reproduce
 from motion_lib.config import PROFILES_DIR, REPOSITORY, RunConfig
-from motion_lib.experiment import inputs
 from motion_lib.experiment.inputs import MissingInputs
+from motion_lib.models import clip
 from tests.conftest import SMOKE
 
 NOTEBOOKS = reproduce.find_notebooks(REPOSITORY / "notebooks")
@@ -272,7 +272,7 @@ def cells_until_it_stops(path: Path, show: Callable[[object], None] = display, *
 def test_the_papers_profile_says_in_one_list_what_it_lacks(tmp_path, monkeypatch, path):
     monkeypatch.setenv("MOTION_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("MOTION_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(inputs, "CLIP_CACHE", tmp_path)
+    monkeypatch.setattr(clip, "CLIP_CACHE", tmp_path)
     with pytest.raises(MissingInputs) as caught, pd.option_context("display.max_colwidth", None):
         cells_until_it_stops(path, profile="paper")
     items = re.findall(r"^  - (.+)$", str(caught.value), re.MULTILINE)

@@ -25,7 +25,7 @@ from motion_lib.config import PROFILES_DIR, REPOSITORY, RunConfig
 from tests.batch.test_notebooks import fetched
 
 SECRET = "sk-very'secret<value>"
-PARAMETERS = "profile = 'miniature'\nseed = None\nlr = None"
+PARAMETERS = "profile = 'miniature'\nseed = 0\nlr = 0.001"
 
 
 def write_notebook(folder: Path, name: str, *code: str) -> Path:
@@ -121,7 +121,12 @@ def test_what_is_injected_gives_the_notebooks_the_whole_configuration(profile, o
         (["-p", "epochs", "many"], "parameter epochs = 'many': expected a whole number"),
         (["-p", "epochs", "3", "-p", "epochs", "4"], "once"),
         (["-p", "profile", "paper"], "--profile"),
-        (["-p", "logit_scale", "null"], "would stay"),
+        (["-p", "lr", "null"], "parameter lr = None: expected a number."),
+        (["-p", "lr", "None"], "parameter lr = None: expected a number."),
+        (["-p", "seed", ""], "parameter seed = '': expected a whole number."),
+        (["-p", "device", "gpu"], "parameter device = 'gpu': expected 'auto', 'cpu', 'cuda' or"),
+        (["-p", "targets", "[]"], "parameter targets = []: expected one data set or more"),
+        (["--seeds", "-1"], "parameter seed = -1: expected 0 to 4294967295."),
         (["-p", "seed", "1", "--seeds", "2"], "each seed once"),
         (["--seeds", "2", "2"], "each seed once"),
         (["--profile", "papr"], "expected one of miniature, paper"),
