@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import tiny
@@ -43,6 +44,33 @@ def test_both_spellings_of_reproduce_list_the_notebooks(module):
     assert re.search(r"^02_fine_tuning +02 ", listed, re.MULTILINE)
 
 
+def test_without_the_notebooks_it_says_where_they_are(tmp_path, capsys):
+    """As after `pip install` of a wheel, which holds the package alone."""
+    assert main(["reproduce", "--notebooks", str(tmp_path), "--list"]) == 0
+    assert "They come with the repository, not with an installed package: clone it" in capsys.readouterr().out
+    assert main(["reproduce", "--notebooks", str(tmp_path)]) == 2
+    assert "clone it and run the command there" in capsys.readouterr().err
+
+
+def test_an_installed_copy_has_its_profiles_and_works_outside_of_the_packages(tmp_path):
+    installed = tmp_path / "site-packages" / "motion_lib"
+    files = [*(REPOSITORY / "motion_lib").glob("*.py"), *(REPOSITORY / "motion_lib").glob("profiles/*.yaml")]
+    for path in files:
+        (target := installed / path.relative_to(REPOSITORY / "motion_lib")).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    package_data = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert "profiles/*.yaml" in package_data["motion_lib"]
+    code = "from motion_lib.config import RunConfig; print(RunConfig.load('miniature').data_root)"
+    environment = {"PYTHONPATH": str(installed.parent), "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == str(tmp_path / "motion_lib" / "data"), done.stderr
+
+
+def test_papermills_road_to_a_profile_is_there():
+    beside = REPOSITORY / "notebooks" / "profiles" / "paper.yaml"
+    assert beside.read_bytes() == (REPOSITORY / "motion_lib" / "profiles" / "paper.yaml").read_bytes()
+
+
 def test_the_list_of_commands_costs_no_library():
     code = "import sys; from motion_lib.__main__ import make_parser; make_parser().format_help(); "
     code += "print(*({'torch', 'papermill', 'pandas'} & set(sys.modules)))"
@@ -53,6 +81,14 @@ def test_values_are_read_as_yaml():
     pairs = [["epochs", "3"], ["lr", "5e-5"], ["logit_scale", "null"], ["targets", "[a, b]"], ["source", ": ["]]
     expected = {"epochs": 3, "lr": 5e-5, "logit_scale": None, "targets": ["a", "b"], "source": ": ["}
     assert parse_overrides(pairs) == expected
+
+
+@pytest.mark.parametrize("text", ["True", "False", "None", "8", "8.0", "1e-3", "007", "nan", "-inf", "text", "", "a b"])
+def test_values_are_read_as_papermill_reads_them(text):
+    from papermill.cli import _resolve_type
+
+    (ours,) = parse_overrides([["epochs", text]]).values()
+    assert repr(ours) == repr(_resolve_type(text))
 
 
 # --- pack -----------------------------------------------------------------------------------------

@@ -99,15 +99,14 @@ def _check_activation(path: Path, beside: Collection[str]) -> None:
     beside the file says; else "quickgelu" in the file's name; else it has another one if the name is one of
     open_clip's, or the entries are those of open_clip's trainer. All other files are taken for OpenAI's kind.
     """
-    name, beside_it = path.name.lower(), {file.name: file for file in path.parent.glob("*config.json")}
-    if file := beside_it.get("open_clip_config.json"):
-        quick = bool(re.search(r'"quick_gelu": *true', file.read_text(encoding="utf-8")))
-    elif (file := beside_it.get("config.json")) and '"vision_config"' in (text := file.read_text(encoding="utf-8")):
-        quick = not re.search(r'"hidden_act": *"(?!quick_gelu")', text)
-    else:
-        quick, file = "quickgelu" in name or None, None
-    why = "" if quick else f"{file.name} beside it" if file else ""
-    if quick is None:
+    name, quick, why = path.name.lower(), None, ""
+    for file in (path.parent / "open_clip_config.json", path.parent / "config.json"):
+        text = file.read_text(encoding="utf-8") if quick is None and file.is_file() else ""
+        if '"vision_c' in text:  # open_clip's vision_cfg and quick_gelu, transformers' vision_config and hidden_act
+            open_clip, other = '"vision_cfg"' in text, re.search(r'"hidden_act": *"(?!quick_gelu")', text)
+            quick = bool(re.search(r'"quick_gelu": *true', text)) if open_clip else not other
+            why = "" if quick else f"{file.name} beside it"
+    if quick is None and "quickgelu" not in name:
         why = next((f"{word!r} in its name" for word in _WITHOUT_QUICK_GELU if word in name), "")
         why = why or ("the entries of open_clip's trainer" if {"epoch", "name", "optimizer"} <= {*beside} else "")
         why = why and f"{why} (if that is wrong, put quickgelu in its name)"
@@ -122,17 +121,15 @@ def build_clip(state: dict[str, Tensor], source: str) -> CLIP:
     """A CLIP in float32 from a state dict; its sizes follow from the shapes.
 
     Raises:
-        ValueError: if the state dict is not exactly one of a CLIP; it names `source`.
+        ValueError: that names `source`, if the state dict is not exactly one of a CLIP.
     """
     state = {name: tensor.float() for name, tensor in state.items()}
     try:
         model = clip.model.build_model(dict(state)).float()  # it rounds the weights to half precision ...
         model.load_state_dict(state)  # ... which this undoes
     except (LookupError, RuntimeError, AttributeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"{source} holds no whole CLIP, and nothing else ({type(error).__name__}: {reason})."
-        ) from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ValueError(f"{source} holds no whole CLIP, or other tensors too ({reason}).") from error
     return model.eval()
 
 

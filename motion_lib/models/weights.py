@@ -17,10 +17,8 @@ from motion_lib.storage import fault_of, file_sha256
 
 # Beside weights lie numbers of numpy, arguments, and yacs's configuration, a subclass of dict: none of them runs code.
 _HARMLESS = [np.dtype, np.ndarray, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdgUS"}, argparse.Namespace]
-for _name in ("scalar", "_reconstruct"):  # numpy 1 calls its _core core
-    _HARMLESS += [
-        (getattr(np._core.multiarray, _name), f"numpy.{core}.multiarray.{_name}") for core in ("core", "_core")
-    ]
+_HARMLESS += [(getattr(np._core.multiarray, name), f"numpy.{core}.multiarray.{name}")
+              for name in ("scalar", "_reconstruct") for core in ("core", "_core")]  # fmt: skip
 _HARMLESS += [(OrderedDict, "yacs.config.CfgNode")]
 _ENTRIES = ("model_state_dict", "state_dict", "model", "module")  # that hold the weights; the first that is there
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "n_averaged")  # numbers, though tensors
@@ -66,7 +64,7 @@ def read_file(path: str | Path, device: str | torch.device = "cpu") -> object:
                 from safetensors.torch import load_file
 
                 return load_file(path, str(device))
-            if first == b"P" and _is_torchscript(path):
+            if first == b"P" and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
                 return torch.jit.load(path, map_location=device).state_dict()
             return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -77,11 +75,6 @@ def read_file(path: str | Path, device: str | torch.device = "cpu") -> object:
     except Exception as error:  # what a broken archive raises is anybody's guess
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path}: truncated or no checkpoint ({type(error).__name__}: {reason}).") from error
-
-
-def _is_torchscript(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _asked_for(error: Exception) -> str:
@@ -140,9 +133,8 @@ _OFFICIAL_NAMES = (
     ("text_projection.weight", "text_projection"), ("mit.encoder.layers", "mit.resblocks"),
     ("position_embedding.weight", "positional_embedding"), ("mit.position_embedding", "mit.positional_embedding"),
     ("pre_layrnorm", "ln_pre"), ("pre_layernorm", "ln_pre"), ("post_layernorm", "ln_post"), ("self_attn", "attn"),
-    ("patch_embedding", "conv1"),
     ("final_layer_norm", "ln_final"), ("layer_norm1", "ln_1"), ("layer_norm2", "ln_2"), ("mlp.fc1", "mlp.c_fc"),
-    ("mlp.fc2", "mlp.c_proj"), ("prompts_visual_layernorm", "prompts_visual_ln"),
+    ("mlp.fc2", "mlp.c_proj"), ("prompts_visual_layernorm", "prompts_visual_ln"), ("patch_embedding", "conv1"),
     ("prompts_visual_projection", "prompts_visual_proj"), ("prompts_generator.layernorm", "prompts_generator.norm"),
 )  # fmt: skip
 _TRANSPOSED = ("visual.proj", "text_projection")

@@ -180,6 +180,30 @@ def test_scrubber_hides_every_form_of_a_secret():
     assert scrub.text("short visible!") == "short visible!"
 
 
+@pytest.mark.parametrize("value", ["miniature", "not-needed", "Placeholder", "EMPTY EMPTY", "motion_temporal", "none"])
+def test_scrubber_leaves_ordinary_words_that_stand_for_a_secret(value):
+    scrub = Scrubber({"OPENAI_API_KEY": value, "KEYBOARD_LAYOUT": value})
+    text = f"{value}: 3 of 4 {value}s; tokens, keys, data, model"
+    assert scrub.text(text) == text
+
+
+@pytest.mark.parametrize(
+    "value", ["hunter2hunter2", "correct-horse-battery-staple", "a1b2-c3d4", "abcdefghijklmnopqrst"]
+)
+def test_scrubber_hides_what_is_no_ordinary_word(value):
+    assert Scrubber({"SOME_TOKEN": value}).text(f"it is {value}.") == "it is ***."
+
+
+@pytest.mark.parametrize(
+    ("home", "user"), [("/", "root"), ("/root", "root"), ("/home/data", "data"), ("/model", "model")]
+)
+def test_scrubber_leaves_words_that_are_a_users_name_or_a_folders(monkeypatch, home, user):
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.setenv("USER", user)
+    text = "the root of data/model and model/data, and/root, <video></video>, 3 / 4, https://a.org/root/data /models"
+    assert Scrubber({"MOTION_DATA": "/video", "USER": user, "HOME": home}).text(text) == text
+
+
 def test_scrubber_shortens_whole_paths_only(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     scrub = Scrubber({"MOTION_DATA": "/disk/videos"}).text

@@ -187,3 +187,12 @@ def test_a_failing_training_says_why(smoke, capsys, monkeypatch):
     assert capsys.readouterr().err == "motion train: no memory\n"
     monkeypatch.setattr(Experiment, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert command.main(["train", "motion", *overrides(**SMOKE)]) == 130
+
+
+def test_one_device_by_its_number_is_no_group(monkeypatch):
+    for name, value in (("TORCHELASTIC_RUN_ID", "1"), ("LOCAL_WORLD_SIZE", "2"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="device = 'cuda:1': torchrun gives each process its device; write 'cuda'"):
+        launching.fabric_of(RunConfig.load("miniature", device="cuda:1"))
