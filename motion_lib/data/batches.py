@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -63,9 +64,29 @@ class TrainingBatch:
         return self
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Views (B, T, 3, S, S) uint8 and labels (B,) on the device, where the views are made."""
+        """Views (B, T, 3, S, S) uint8 and labels (B,) on the device, where the views are made.
+
+        A GPU does it on a stream of its own, while it still computes with the batch before.
+        """
+        if device.type != "cuda":
+            return self._on(device)
+        aside, main = _stream_aside(device), torch.cuda.current_stream(device)
+        with torch.cuda.stream(aside):
+            frames, labels = self._on(device)
+        main.wait_stream(aside)
+        for tensor in (frames, labels):
+            tensor.record_stream(main)  # `aside` must not use its memory again before `main` has done with it
+        return frames, labels
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         clips = [clip.to(device, non_blocking=True) for clip in self.clips]
         return make_views(clips, self.views, self.size), self.labels.to(device, non_blocking=True)
+
+
+@cache
+def _stream_aside(device: torch.device) -> torch.cuda.Stream:
+    """The one stream of a GPU on which batches are copied."""
+    return torch.cuda.Stream(device)
 
 
 # A clip's index with its frames, or with the error where it cannot be read; for training with its view, too.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from motion_lib.data.video import SAMPLING
 
@@ -107,8 +107,23 @@ def _resize_opencv(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
+class Normalise(nn.Module):
+    """uint8 pictures -> float32 with a model's mean and std.
+
+    Both lie on the model's device: made anew on the host for every batch, they would let a GPU wait. No state dict
+    holds them.
+    """
+
+    def __init__(self, preprocess: Preprocess):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(preprocess.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocess.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(..., 3, S, S) uint8 -> the same shape in float32."""
+        return (frames.float() / 255 - self.mean) / self.std
+
+
 def normalise(frames: Tensor, preprocess: Preprocess) -> Tensor:
-    """(..., 3, S, S) uint8 -> float32 with the model's mean and std, on the tensor's device."""
-    mean = torch.tensor(preprocess.mean, device=frames.device).view(3, 1, 1)
-    std = torch.tensor(preprocess.std, device=frames.device).view(3, 1, 1)
-    return (frames.float() / 255 - mean) / std
+    """(..., 3, S, S) uint8 -> float32 on the tensor's device, for models that hold no `Normalise`."""
+    return Normalise(preprocess).to(frames.device)(frames)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motion_lib.data.preprocessing import Preprocess
+from motion_lib.data.preprocessing import Normalise, Preprocess
 from motion_lib.models.clip import (
     CLIP,
     CONTEXT_LENGTH,
@@ -51,6 +51,7 @@ class PrototypeClassifier(nn.Module):
         super().__init__()
         self.clip, self.preprocess, self.head_name, self.train_text = clip_model, preprocess, head, train_text
         self.head = build_head(head, embed_dim(clip_model), transformer_heads(clip_model))
+        self.normalise = Normalise(preprocess)
         for name, parameter in clip_model.named_parameters():
             parameter.requires_grad_(train_text or name.startswith("visual.") or name == "logit_scale")
 

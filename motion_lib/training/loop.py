@@ -17,7 +17,6 @@ from motion_lib.data.augmentation import AUGMENTATIONS
 from motion_lib.data.batches import TrainingBatch, epoch_order, split_batch, training_batches
 from motion_lib.data.clips import Clips, clips_for
 from motion_lib.data.datasets import VideoDataset
-from motion_lib.data.preprocessing import normalise
 from motion_lib.models.clip import longest, tokenize
 from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.storage import content_hash
@@ -163,7 +162,11 @@ class ClassifierWithTexts(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, T, 3, S, S) uint8 -> (B, K) float32 logits."""
-        video = self.model.encode_video(normalise(frames, self.model.preprocess))
+        if torch.compiler.is_compiling():
+            # One graph for each size. Left to itself, dynamo answers an epoch's smaller last batch by a graph of any
+            # size, slower, and takes it for all batches from then on.
+            torch._dynamo.mark_static(frames, 0)
+        video = self.model.encode_video(self.model.normalise(frames))
         text = self.model.encode_tokens(self.texts, self.length) if self.model.train_text else self.texts
         # Logits reach 100, where bfloat16 knows steps of one half: cosines are taken in float32.
         with torch.autocast(frames.device.type, enabled=False):
@@ -243,10 +246,11 @@ def _batches(run: Run, epoch: int, start: int) -> Iterator[tuple[list[TrainingBa
 
 def _agree(run: Run, pieces: list[TrainingBatch], due: bool) -> tuple[int, bool]:
     """Readable clips of this step on all devices, and whether the first device finds that a state is due."""
-    said = torch.tensor([sum(len(piece) for piece in pieces), int(due and run.fabric.is_global_zero)])
+    count, wanted = sum(len(piece) for piece in pieces), int(due and run.fabric.is_global_zero)
     if run.hosts is not None:
+        said = torch.tensor([count, wanted])
         dist.all_reduce(said, group=run.hosts)
-    count, wanted = said.tolist()
+        count, wanted = said.tolist()
     return count, bool(wanted)
 
 

@@ -65,7 +65,7 @@ class Execution:
             ResNets have, sees the pieces.)
         checkpoint_minutes: at most this much work is lost to an interruption; each epoch is kept besides.
         recompute: activation checkpointing.
-        compiled: torch.compile the model; the first step then takes minutes.
+        compiled: torch.compile the model; the first step of each size then takes minutes.
         tensorboard: write event files beside `metrics.jsonl`.
     """
 

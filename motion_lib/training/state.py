@@ -49,8 +49,16 @@ class Step:
     names: list[str]  # of this device's videos
     sums: Tensor
 
+    def __post_init__(self):
+        # To pinned memory, right behind the step: whoever reads them waits for this step and for no later one.
+        stream = torch.cuda.current_stream(self.sums.device) if self.sums.is_cuda else None
+        self.sums = self.sums.to("cpu", non_blocking=True)
+        self._arrived = stream.record_event() if stream else None
+
     def read(self) -> tuple[float, float]:
         """Sum of losses and right clips of this device."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
         loss, right = self.sums.tolist()
         if not math.isfinite(loss):
             raise ValueError(f"the loss is not finite in {self.place()}. Lower lr or logit_scale.")

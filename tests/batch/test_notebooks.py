@@ -311,6 +311,7 @@ def test_every_notebook_runs_with_the_papers_profile_on_the_official_layouts(smo
         "warmup_epochs": 0.5,
         "num_frames": 2,
         "num_workers": 0,
+        "compiled": False,
         "lr": 0.001,
         "bootstrap_resamples": 200,
     }
