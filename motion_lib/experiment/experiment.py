@@ -20,6 +20,7 @@ from motion_lib.evaluation.features import VideoFeatures, encode_videos, feature
 from motion_lib.evaluation.protocols import protocol_results
 from motion_lib.evaluation.retrieval import RetrievalResult, score, score_all
 from motion_lib.experiment.data import open_data
+from motion_lib.experiment.inputs import shortages
 from motion_lib.experiment.records import Measurement, Weights, device_name, write_record
 from motion_lib.experiment.runs import Runs
 from motion_lib.methods import DESCRIPTION_KINDS, Method, get_method
@@ -99,6 +100,9 @@ class Experiment:
             clips = self.data.clips(self.cfg.source, "train", model.preprocess)  # one process fills the frame cache
         validate = partial(self._validate, method, model, run_dir) if key in self.cfg.validate else None
         texts = self.runs.training_texts(method)
+        if fabric is None or fabric.is_global_zero:
+            for shortage in shortages(self.cfg, fabric.world_size if fabric else 1):
+                print(f"Warning. {shortage}.", flush=True)
         return fine_tune(model, clips, texts, self.runs.recipe(), run_dir, self.runs.execution(), validate, fabric)
 
     def _validate(self, method: Method, model: PrototypeClassifier, run_dir: Path, epoch: int) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """What a profile needs of this machine, in one list before hours are spent: data, texts, weights, disk, memory."""
 
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -27,9 +28,9 @@ _TOWERS = {
     "ViT-L/14@336px": (304e6, 1024, 24, 577),
 }
 _STATE_BYTES = 16  # of a trained parameter in float32: itself, its gradient and AdamW's two moments
-# Values that the backward pass of one transformer layer keeps of each token and channel, attention maps not among
-# them since the fused kernel makes them anew (Korthikanti et al. 2022, equation 2, counts 34 bytes in half precision).
-_KEPT_VALUES = 17
+# Bytes that the backward pass keeps of each token and channel: in a layer (measured; attention maps are not among them,
+# the fused kernel makes them anew), and of the layer's input alone.
+_KEPT_BYTES = {"fp32": (76, 5), "bf16": (43, 3)}
 
 
 class MissingInputs(RuntimeError):
@@ -62,7 +63,7 @@ def missing_inputs(cfg: RunConfig, models: bool = True) -> list[str]:
     for name, kind in [(cfg.source, "object"), *product(cfg.targets, DESCRIPTION_KINDS)]:
         if not (path := authors_csv(cfg, name, kind)).is_file():
             lacking.append(f"{name}: {kind} motion descriptions, expected at {path}")
-    return lacking + ([*_missing_weights(cfg), *shortages(cfg)] if models else [])
+    return lacking + (list(_missing_weights(cfg)) if models else [])
 
 
 def check_datasets(cfg: RunConfig) -> None:
@@ -130,13 +131,25 @@ def data_status(cfg: RunConfig) -> Iterator[str]:
     yield from (f"    - {line}" for line in lacking)
 
 
-def training_memory(cfg: RunConfig) -> float | None:
-    """Estimated bytes of GPU memory that fine-tuning takes in float32; None for a backbone that is not OpenAI's ViT."""
+def clips_at_once(cfg: RunConfig, devices: int | None = None) -> int:
+    """The most clips that one of the `devices` (None: the configuration's) takes through the model together."""
+    share = math.ceil(cfg.batch_size / (devices or cfg.devices))
+    return min(cfg.at_once or share, share)
+
+
+def training_memory(cfg: RunConfig, clips: int | None = None) -> float | None:
+    """Estimated bytes that fine-tuning takes on a device; None for a backbone that is not OpenAI's ViT.
+
+    Args:
+        clips: at once; None for those of the configuration.
+    """
     if cfg.backbone not in _TOWERS:
         return None
     parameters, width, layers, tokens = _TOWERS[cfg.backbone]
-    frames = cfg.batch_size * cfg.num_frames
-    return parameters * _STATE_BYTES + frames * layers * tokens * width * _KEPT_VALUES * 4
+    frames = (clips_at_once(cfg) if clips is None else clips) * cfg.num_frames
+    of_layer, of_input = _KEPT_BYTES[cfg.precision]
+    kept = of_layer + layers * of_input if cfg.recompute else layers * of_layer  # recomputed one layer at a time
+    return parameters * _STATE_BYTES + frames * tokens * width * kept
 
 
 def cache_space(cfg: RunConfig) -> float | None:
@@ -152,17 +165,32 @@ def cache_space(cfg: RunConfig) -> float | None:
     return packing.bytes_per_video() * sum(len(shard.items) for shard in shards if shard.index() is None)
 
 
-def shortages(cfg: RunConfig) -> list[str]:
-    """One sentence for each resource of which there is less than the run is estimated to take.
+def shortages(cfg: RunConfig, devices: int | None = None) -> list[str]:
+    """Warnings of what fine-tuning may not find here: memory of the GPU, an estimate, and what `compiled` builds with.
 
-    Disk is not among them: packing looks at it itself, and asking here would walk the whole source.
+    No refusals: trying decides. Disk is not looked at: packing itself does, and asking here would walk the source.
+
+    Args:
+        devices: that share a batch; None for those of the configuration.
     """
-    memory = training_memory(cfg)
-    if memory is None or cfg.torch_device.type != "cuda":
-        return []
+    lacking = []
+    if cfg.compiled and not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+        lacking.append("C compiler: compiled needs one, and cc, gcc and clang are not found; if it fails, set it to false")
+    clips = clips_at_once(cfg, devices)
+    wanted = training_memory(cfg, clips)
+    if wanted is None or cfg.torch_device.type != "cuda":
+        return lacking
     total = torch.cuda.get_device_properties(cfg.torch_device).total_memory
-    wanted = f"about {_gigabytes(memory)} for batch_size {cfg.batch_size}"
-    return [f"GPU memory: {wanted}, {_gigabytes(total)} on this device; lower batch_size"] if memory > total else []
+    if wanted <= total:
+        return lacking
+    fitting = [n for n in range(1, clips) if training_memory(cfg, n) <= total]
+    ways = [f"at_once to {fitting[-1]}"] if fitting else ["num_frames lower"]
+    ways += [] if cfg.recompute else ["recompute to true"]
+    lacking.append(
+        f"GPU memory: about {_gigabytes(wanted)} for {clips} clips at once (estimate, {cfg.precision}), "
+        f"{_gigabytes(total)} on this device; if that does not suffice, set {' or '.join(ways)}"
+    )
+    return lacking
 
 
 def machine_table(cfg: RunConfig) -> pd.DataFrame:
@@ -171,6 +199,9 @@ def machine_table(cfg: RunConfig) -> pd.DataFrame:
     if cfg.torch_device.type == "cuda":
         found = torch.cuda.get_device_properties(cfg.torch_device)
         gpu = f"{found.name}, {_gigabytes(found.total_memory)}"
+    wanted = "any"
+    if memory is not None:
+        wanted = f"about {_gigabytes(memory)} for {clips_at_once(cfg)} clips at once (estimate, {cfg.precision})"
     if cfg.frame_cache != "packed":
         disk = {"cropped": "less than 1 GB", "none": "none"}[cfg.frame_cache]
     elif space is None:
@@ -180,7 +211,7 @@ def machine_table(cfg: RunConfig) -> pd.DataFrame:
     there = next(folder for folder in (cfg.data_root, *cfg.data_root.parents) if folder.exists())
     rows = [
         ("Processor cores", str(os.cpu_count()), f"{cfg.num_workers or 1} to load frames"),
-        ("GPU memory", gpu, "any" if memory is None else f"about {_gigabytes(memory)} (estimate, float32)"),
+        ("GPU memory", gpu, wanted),
         ("Disk for frames", f"{_gigabytes(shutil.disk_usage(there).free)} free", disk),
     ]
     return pd.DataFrame(rows, columns=["Resource", "Here", "Wanted"])
