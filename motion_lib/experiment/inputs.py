@@ -175,7 +175,9 @@ def shortages(cfg: RunConfig, devices: int | None = None) -> list[str]:
     """
     lacking = []
     if cfg.compiled and not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
-        lacking.append("C compiler: compiled needs one, and cc, gcc and clang are not found; if it fails, set it to false")
+        lacking.append(
+            "C compiler: compiled needs one, and cc, gcc and clang are not found; if it fails, set it to false"
+        )
     clips = clips_at_once(cfg, devices)
     wanted = training_memory(cfg, clips)
     if wanted is None or cfg.torch_device.type != "cuda":

@@ -7,8 +7,9 @@ import pytest
 import tiny
 import torch
 
+from motion_lib.data import batches as batches_module
 from motion_lib.data import clips as module
-from motion_lib.data.batches import epoch_order, evaluation_batches, split_batch, training_batches
+from motion_lib.data.batches import TrainingBatch, epoch_order, evaluation_batches, split_batch, training_batches
 from motion_lib.data.clips import CroppedFrames, DecodedVideos, open_clips
 from motion_lib.data.datasets import VideoDataset
 from motion_lib.data.preprocessing import Preprocess
@@ -222,3 +223,33 @@ def test_batch_of_failures_alone_is_empty(with_broken):
     (batch,) = evaluation_batches(open_clips(only_broken, tiny.PREPROCESS), 2)
     assert len(batch) == 0
     assert list(batch.failed) == ["broken"]
+
+
+def test_a_gpu_copies_a_batch_on_a_stream_of_its_own(monkeypatch):
+    """What is computed waits for the copy, and the copy for nothing."""
+    happened = []
+
+    class Stream:
+        def __init__(self, name):
+            self.name = name
+
+        def __enter__(self):
+            happened.append(f"on {self.name}")
+
+        def __exit__(self, *_):
+            happened.append(f"off {self.name}")
+
+        def wait_stream(self, other):
+            happened.append(f"{self.name} waits for {other.name}")
+
+    class Copied:
+        def record_stream(self, stream):
+            happened.append(f"kept for {stream.name}")
+
+    monkeypatch.setattr(batches_module, "_stream_aside", lambda device: Stream("aside"))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("main"))
+    monkeypatch.setattr(TrainingBatch, "_on", lambda batch, device: happened.append("copied") or (Copied(), Copied()))
+    (batch,) = training_batches(tiny.clips_in_memory(2), [[0, 1]], seed=0, epoch=0)
+    batch.on(torch.device("cuda", 3))
+    assert happened == ["on aside", "copied", "off aside", "main waits for aside", "kept for main", "kept for main"]

@@ -3,16 +3,23 @@
 import errno
 import fcntl
 import json
+import sys
+from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import golden
 import pytest
 import tiny
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from motion_lib.data.batches import training_batches
 from motion_lib.data.clips import open_clips
 from motion_lib.evaluation.retrieval import evaluate
+from motion_lib.models.xclip import XClip
 from motion_lib.storage import read_lines
 from motion_lib.training import (
     Execution,
@@ -24,6 +31,7 @@ from motion_lib.training import (
     memory,
     parameter_groups,
 )
+from motion_lib.training.state import Step
 
 # Tiny models learn with far larger steps than CLIP; all else is the paper's recipe.
 QUICK = Recipe(epochs=4, batch_size=4, lr=1e-3, clip_ratio=1.0, warmup_epochs=1, augmentation="flip", seed=3)
@@ -463,6 +471,157 @@ def test_tensorboard_reads_what_was_asked_for(tmp_path):
     lines = read_lines(tmp_path / "metrics.jsonl")
     losses = [line["train_loss"] for line in lines if "train_loss" in line]
     assert [event.value for event in events.Scalars("train_loss")] == pytest.approx(losses)
+
+
+# --- a step on a GPU, and what a CPU can tell of it ---
+
+MODELS = {
+    "mean": tiny.classifier,
+    "temporal": lambda: tiny.classifier(head="temporal"),
+    "train_text": lambda: tiny.classifier(train_text=True),
+    "resnet": lambda: tiny.classifier("resnet"),
+    "xclip": lambda: XClip(tiny.clip_model(), tiny.PREPROCESS),
+}
+
+
+class BlockingCopies(TorchDispatchMode):
+    """Notes the copies between devices for which a host would wait."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        sources = [argument for argument in args if isinstance(argument, torch.Tensor)]
+        if "copy" in str(function) and any(source.device != result.device for source in sources):
+            blocking = not ((kwargs or {}).get("non_blocking") or (len(args) > 2 and args[2]))
+            self.seen += [str(function)] * blocking
+        return result
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_reads_nothing_from_its_device_and_never_waits_for_a_copy(monkeypatch, name):
+    """On the device "meta", from which every read is an error."""
+    made, tensor = [], torch.tensor  # which copies below the dispatcher
+    monkeypatch.setattr(torch, "tensor", lambda *data, **how: made.append(how.get("device")) or tensor(*data, **how))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # "meta" knows none
+    model = MODELS[name]().train()
+    classifier = loop.ClassifierWithTexts(model, tiny.DESCRIPTIONS.texts).to("meta")
+    optimizer = torch.optim.AdamW(parameter_groups(model, QUICK), foreach=True)
+    backward = lambda loss: loss.backward()  # noqa: E731
+    fabric = SimpleNamespace(
+        device=torch.device("meta"), world_size=1, backward=backward, no_backward_sync=lambda *_, **__: nullcontext()
+    )
+    pieces = list(training_batches(tiny.clips_in_memory(6), [[0, 1, 2, 3], [4, 5]], seed=0, epoch=0))
+    made.clear()
+    with BlockingCopies() as copies:
+        sums = loop.accumulate(fabric, classifier, pieces, count=6)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    assert sums.device.type == "meta"
+    assert all(p.grad.device.type == "meta" for group in optimizer.param_groups for p in group["params"])
+    assert (made, copies.seen) == ([], [])
+    with BlockingCopies() as copies:
+        torch.ones(2).to("meta")
+    assert copies.seen  # the test can fail
+
+
+def test_a_step_is_read_once_after_the_next_one_was_handed_over(tmp_path, monkeypatch):
+    """Whatever in training asks a tensor for its value; weights are looked at when an epoch is saved."""
+    happened = []
+
+    def noted(method):
+        def ask(tensor, *arguments, **options):
+            caller = sys._getframe(1)
+            if caller.f_globals["__name__"].startswith("motion_lib.training"):
+                happened.append(caller.f_code.co_qualname)
+            return method(tensor, *arguments, **options)
+
+        return ask
+
+    for name in ("item", "tolist", "numpy", "__bool__", "__int__", "__float__"):
+        monkeypatch.setattr(torch.Tensor, name, noted(getattr(torch.Tensor, name)))
+    accumulate = loop.accumulate
+    monkeypatch.setattr(loop, "accumulate", lambda *step: happened.append("accumulate") or accumulate(*step))
+    train(tmp_path, replace(QUICK, batch_size=3))
+    asked = [name for name in happened if name != "State.require_finite.<locals>.<listcomp>"]
+    epoch = ["accumulate", "accumulate", "Step.read", "accumulate", "Step.read", "Step.read"]
+    assert asked == epoch * QUICK.epochs
+
+
+def test_a_gpu_is_waited_for_no_further_than_the_step_that_is_read(monkeypatch):
+    happened = []
+    event = SimpleNamespace(synchronize=lambda: happened.append("waited"))
+    stream = SimpleNamespace(record_event=lambda: happened.append("recorded") or event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+
+    class OnGpu:
+        is_cuda, device = True, torch.device("cuda:1")
+
+        def to(self, device, non_blocking):
+            assert (device, non_blocking) == ("cpu", True)
+            happened.append("copied")
+            return torch.tensor([3.0, 1.0])
+
+    step = Step(0, 0, 1e-3, 2, 0.0, ["a", "b"], OnGpu())
+    assert happened == ["copied", "recorded"]
+    assert step.read() == (3.0, 1.0)
+    assert happened == ["copied", "recorded", "waited"]
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("pieces", [None, 2])
+def test_no_step_synchronises_the_host_with_a_gpu(tmp_path, monkeypatch, name, pieces):
+    """torch itself objects from the second step of an epoch on, until the epoch is saved."""
+    accumulate, end_epoch, launched = loop.accumulate, loop.end_epoch, []
+
+    def watched(*step):
+        launched.append(torch.cuda.get_sync_debug_mode())
+        sums = accumulate(*step)
+        torch.cuda.set_sync_debug_mode("error")
+        return sums
+
+    def unwatched(*epoch):
+        torch.cuda.set_sync_debug_mode("default")
+        end_epoch(*epoch)
+
+    monkeypatch.setattr(loop, "accumulate", watched)
+    monkeypatch.setattr(loop, "end_epoch", unwatched)
+    recipe = replace(QUICK, batch_size=3, precision="bf16", clip_ratio_reading="gradient_norm", clip_ratio=1.0)
+    try:
+        train(tmp_path, recipe, MODELS[name]().to("cuda"), execution=Execution(at_once=pieces))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert launched == [0, 2, 2] * recipe.epochs
+
+
+@pytest.mark.parametrize(
+    ("clips", "pieces", "of_an_epoch"),
+    [(10, None, {4: 2, 2: 1}), (10, 3, {3: 2, 1: 2, 2: 1}), (8, None, {4: 2})],
+)
+def test_compiled_a_batch_of_another_size_changes_no_graph_of_the_others(
+    tmp_path, monkeypatch, clips, pieces, of_an_epoch
+):
+    runs, compile_model = [], torch.compile
+
+    def backend(graph, inputs):
+        frames = [x for x in inputs if isinstance(x, torch.Tensor) and x.dtype == torch.uint8]
+        dynamic = any(isinstance(x, int | torch.SymInt) for x in inputs)
+        size = "any" if dynamic else len(frames[0])
+        return lambda *arguments: runs.append(size) or graph.forward(*arguments)
+
+    monkeypatch.setattr(torch, "compile", lambda model, **how: compile_model(model, **how | {"backend": backend}))
+    torch._dynamo.reset()
+    recipe = replace(QUICK, epochs=3)
+    model, _ = train(
+        tmp_path / "c", recipe, clips=tiny.clips_in_memory(clips), execution=Execution(compiled=True, at_once=pieces)
+    )
+    assert Counter(runs) == {size: recipe.epochs * number for size, number in of_an_epoch.items()}
+    other, _ = train(tmp_path / "e", recipe, clips=tiny.clips_in_memory(clips), execution=Execution(at_once=pieces))
+    assert_same_weights(model, other)
 
 
 # --- memory ---
