@@ -1,12 +1,14 @@
 """One training step of ours against a plain one, on the same weights and clips, in one run.
 
     python -m benchmarks.train_step                    # two CPU cores: ViT-B/16 and the miniature's tower
-    python -m benchmarks.train_step --device cuda      # ViT-B/16, bf16, torch.compile; the loader from packed frames
+    python -m benchmarks.train_step --device cuda      # ViT-B/16, bf16, also compiled; then fed by loaders
 
-The plain step is written as the paper's code base writes it: frames are normalised one by one on the host,
-CLIP's image tower runs as shipped (`nn.MultiheadAttention`), mixed precision with a gradient scaler or float32,
-loss and accuracy are read from the device in every step. Losses of both are compared step by step. Prints the
-result and writes results/benchmarks/train_step_<device>.json.
+The plain step is written as the paper's code base writes it: workers crop, resize and normalise, so that float32
+pictures arrive in pinned memory; CLIP's image tower runs as shipped (`nn.MultiheadAttention`), mixed precision with a
+gradient scaler or float32, loss and accuracy are read from the device at the end of every step. Losses of both are
+compared step by step. Fed, both read the same packed frames with as many workers; the clock starts when the first of
+what the loader keeps ready have been trained on. Prints the result and writes
+results/benchmarks/train_step_<device>.json.
 """
 
 import argparse
@@ -21,35 +23,39 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.frame_cache import copies, textures
 from benchmarks.machine import write_result
-from motion_lib.data.augmentation import AUGMENTATIONS, View
+from motion_lib.data.augmentation import AUGMENTATIONS, View, make_views
 from motion_lib.data.batches import TrainingBatch, epoch_order, split_batch, training_batches
-from motion_lib.data.clips import open_clips
+from motion_lib.data.clips import Clips, open_clips
 from motion_lib.data.pack import pack
-from motion_lib.data.packed import Packing
-from motion_lib.data.preprocessing import Preprocess
+from motion_lib.data.packed import VIDEOS_PER_SHARD, Packing
+from motion_lib.data.preprocessing import Normalise, Preprocess, normalise
 from motion_lib.miniature import pretrain
 from motion_lib.models.clip import CLIP
 from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.training.loop import ClassifierWithTexts, accumulate, parameter_groups, single_device
 from motion_lib.training.memory import dry_run, largest_at_once
 from motion_lib.training.recipe import Recipe
+from motion_lib.training.state import Step
 
 FRAMES, CLASSES, KINETICS_TRAIN = 8, 400, 240_436
+VIEWS = AUGMENTATIONS["text4vis"]
+Built = tuple[CLIP, Preprocess]
 TEXTS = tuple(f"moving in way number {number}." for number in range(CLASSES))
 COMPARED = 3  # steps whose losses are compared, before those that are timed
 
 
-def vit_b16() -> tuple[CLIP, Preprocess]:
+def vit_b16() -> Built:
     """CLIP ViT-B/16 with random weights: time does not depend on what they are."""
     torch.manual_seed(0)
     model = CLIP(512, 224, 12, 768, 16, 77, 49408, 512, 8, 12).float().eval()
     return model, Preprocess(FRAMES, short_side=224, crop_size=224)
 
 
-def miniature() -> tuple[CLIP, Preprocess]:
+def miniature() -> Built:
     """The miniature's tiny CLIP, random weights."""
     torch.manual_seed(0)
     model = pretrain.build(pretrain.TinyClip()).float().eval()
@@ -76,33 +82,44 @@ class PlainStep:
         # As the code base: half precision on a GPU. A CPU has no fast half precision.
         self.dtype = torch.float16 if model.device.type == "cuda" else torch.bfloat16
 
-    def __call__(self, batch: TrainingBatch) -> float:
-        """One step; returns its loss."""
+    def __call__(self, images: Tensor, labels: Tensor) -> float:
+        """One step on (B, T, 3, S, S) normalised pictures; returns its loss."""
         device = self.model.device
-        images = torch.stack([torch.stack([self._normalised(frame) for frame in clip]) for clip in batch.clips])
-        images, labels = images.flatten(0, 1).to(device), batch.labels.to(device)
+        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         with torch.autocast(device.type, self.dtype, enabled=self.mixed):
-            video = self.model.clip.visual(images).unflatten(0, (-1, FRAMES)).mean(dim=1)
+            video = self.model.clip.visual(images.flatten(0, 1)).unflatten(0, (-1, FRAMES)).mean(dim=1)
         logits = self.model.similarity(video.float(), self.prototypes)
         loss = F.cross_entropy(logits, labels)
-        shown = loss.item()
-        (logits.argmax(1) == labels).float().mean().item()
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return shown
+        (logits.argmax(1) == labels).float().mean().item()
+        return loss.item()
 
-    def _normalised(self, frame: Tensor) -> Tensor:
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self.model.preprocess.mean, self.model.preprocess.std))
-        return (frame.float() / 255 - mean) / std
+
+class PlainClips(Dataset):
+    """Clips as the code base's workers hand them over: a random view, normalised, in float32."""
+
+    def __init__(self, clips: Clips):
+        self.clips, self.normalise = clips, Normalise(clips.preprocess)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        rng, size = np.random.default_rng(index), self.clips.preprocess.crop_size
+        frames = self.clips.sample(index, rng, VIEWS.whole_frames)
+        view = VIEWS.draw(rng, *frames.shape[2:], size)
+        (cut,) = make_views([torch.from_numpy(np.ascontiguousarray(frames))], [view], size)
+        return self.normalise(cut), self.clips.dataset.items[index].label
 
 
 class OurStep:
     """The loop's own step."""
 
     def __init__(self, model: PrototypeClassifier, recipe: Recipe, compiled: bool = False):
-        self.fabric, self.recipe = single_device(model, recipe), recipe
+        self.fabric, self.recipe, self._before = single_device(model, recipe), recipe, None
         fused = True if model.device.type == "cuda" else None
         optimizer = torch.optim.AdamW(
             parameter_groups(model.train(), recipe), lr=recipe.lr, weight_decay=0.2, fused=fused
@@ -113,40 +130,53 @@ class OurStep:
         )
 
     def __call__(self, batch: TrainingBatch) -> Tensor:
-        """One step; returns the sum of its losses, still on the device, and how many clips were right."""
+        """One step, which reads the numbers of the step before; returns the sum of its losses, and clips right."""
         sums = accumulate(self.fabric, self.classifier, [batch], len(batch))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        before, self._before = self._before, Step(0, 0, self.recipe.lr, len(batch), 0.0, [], sums)
+        if before is not None:
+            before.read()
         return sums
 
 
-def seconds(steps: dict[str, Callable[[], object]], repeats: int, wait: Callable[[], None]) -> dict[str, list[float]]:
-    """Seconds of each step, taken in turn, so that all meet the machine's moods."""
+def seconds(
+    steps: dict[str, Callable[[], object]], repeats: int, wait: Callable[[], None], in_a_row: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each step, a few `in_a_row`, the steps in turn, so that all meet the machine's moods."""
     found: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
         for name, step in steps.items():
             wait()
             start = time.perf_counter()
-            step()
+            for _ in range(in_a_row):
+                step()
             wait()
-            found[name].append(time.perf_counter() - start)
+            found[name].append((time.perf_counter() - start) / in_a_row)
     return found
 
 
-def compare(
-    built: tuple[CLIP, Preprocess], clips: int, precision: str, device: str, repeats: int, compiled: bool = False
-) -> dict:
+def waiting(device: str) -> Callable[[], None]:
+    """What waits until a device has done all that it was given."""
+    return torch.cuda.synchronize if device == "cuda" else lambda: None
+
+
+def compare(built: Built, clips: int, precision: str, device: str, repeats: int, compiled: bool = False) -> dict:
     """One row: losses of both steps, seconds of both, their ratio."""
     recipe, (clip_model, preprocess) = Recipe(precision=precision, lr=1e-5), built
     models = [PrototypeClassifier(copy.deepcopy(clip_model), preprocess).to(device) for _ in range(2)]
     plain, ours = PlainStep(models[0], recipe), OurStep(models[1], recipe, compiled)
     batch = batch_of(clips, preprocess.crop_size)
+    views, labels = batch.on(torch.device("cpu"))
+    prepared = normalise(views, preprocess), labels  # by the workers
+    if device == "cuda":
+        batch, prepared = batch.pin_memory(), tuple(tensor.pin_memory() for tensor in prepared)
     losses = {"plain": [], "ours": []}
     for _ in range(COMPARED):
-        losses["plain"].append(plain(batch))
+        losses["plain"].append(plain(*prepared))
         losses["ours"].append(float(ours(batch)[0]) / clips)
-    wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
-    taken = seconds({"plain": lambda: plain(batch), "ours": lambda: ours(batch)}, repeats, wait)
+    both = {"plain": lambda: plain(*prepared), "ours": lambda: ours(batch)}
+    taken = seconds(both, repeats, waiting(device), in_a_row=10 if device == "cuda" else 1)
     median = {name: statistics.median(times) for name, times in taken.items()}
     frames_per_sec = clips * FRAMES / median["ours"]
     row = {
@@ -179,58 +209,69 @@ def vit_b16_flops() -> float:
     return 3 * (layers * layer + 2 * 196 * width * 3 * 16**2)
 
 
-def loader_busy(step: OurStep, clips: int, workers: int, videos: int) -> dict:
-    """Frames trained per second, fed by the loader from packed frames with the paper's views, and the share of the
-    time that the loop waited for them; the GPU still has the step before to compute while it waits."""
-    preprocess = Preprocess(FRAMES)
+def fed(step: Callable, loader: DataLoader, wait: Callable[[], None]) -> dict:
+    """Frames that a step trains on per second, fed by a loader, and the share of the time that it waited for them; a
+    GPU still has the step before to compute meanwhile."""
+    batches, waited = iter(loader), 0.0
+    ready = max((loader.prefetch_factor or 1) * loader.num_workers, 1)
+    if len(loader) < 2 * ready:
+        raise SystemExit(f"{len(loader)} batches: expected {2 * ready} or more. Raise --videos or lower --workers.")
+    for _ in range(ready):
+        step(next(batches))
+    wait()
+    start, trained = time.perf_counter(), len(loader) - ready
+    for _ in range(trained):
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        step(batch)
+    wait()
+    total = time.perf_counter() - start
+    clips = len(loader.batch_sampler[0])
+    return {"frames_per_sec": trained * clips * FRAMES / total, "waiting_for_data": waited / total, "batches": trained}
+
+
+def compare_fed(built: Built, args: argparse.Namespace, precision: str, device: str, compiled: bool = False) -> dict:
+    """Both steps from the files on: packed frames, the paper's views, as many workers."""
+    recipe, (clip_model, small), gpu = Recipe(precision=precision, lr=1e-5), built, device == "cuda"
+    preprocess = Preprocess(FRAMES, short_side=small.crop_size * 256 // 224, crop_size=small.crop_size)
+    models = [PrototypeClassifier(copy.deepcopy(clip_model), preprocess).to(device) for _ in range(2)]
+    plain, ours = PlainStep(models[0], recipe), OurStep(models[1], recipe, compiled)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "clips").mkdir()
-        dataset = copies(textures(folder), folder / "clips", videos)
-        pack(dataset, Packing.of(preprocess), folder, workers=workers)
+        dataset = copies(textures(folder), folder / "clips", args.videos)
+        pack(dataset, Packing.of(preprocess), folder, workers=max(args.workers, 1))
         opened = open_clips(dataset, preprocess, folder, "packed")
-        pieces = split_batch(epoch_order(len(opened), 0, 0), 0, 1, clips)
-        loader = training_batches(opened, pieces, 0, 0, workers, AUGMENTATIONS["text4vis"], pin_memory=True)
-        waited, trained, batches = 0.0, 0, iter(loader)
-        step(next(batches))  # workers start
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        while True:
-            asked = time.perf_counter()
-            batch = next(batches, None)
-            waited += time.perf_counter() - asked
-            if batch is None or len(batch) < clips:
-                break
-            step(batch)
-            trained += len(batch)
-        torch.cuda.synchronize()
-        total = time.perf_counter() - start
-    return {
-        "workers": workers,
-        "frames_per_sec": trained * FRAMES / total,
-        "waiting_for_data": waited / total,
-    }
+        pieces = split_batch(epoch_order(len(opened), 0, 0), 0, 1, args.clips)
+        pieces = [piece for piece in pieces if len(piece) == args.clips]
+        plainly = DataLoader(PlainClips(opened), batch_sampler=pieces, num_workers=args.workers, pin_memory=gpu)
+        loader = training_batches(opened, pieces, 0, 0, args.workers, VIEWS, gpu)
+        found = {
+            "plain": fed(lambda batch: plain(*batch), plainly, waiting(device)),
+            "ours": fed(ours, loader, waiting(device)),
+        }
+    ratio = found["ours"]["frames_per_sec"] / found["plain"]["frames_per_sec"]
+    return {"workers": args.workers, "shards": -(-args.videos // VIDEOS_PER_SHARD), **found, "ratio": ratio}
 
 
 def on_gpu(args: argparse.Namespace) -> dict:
-    """ViT-B/16 in bf16 with torch.compile."""
+    """ViT-B/16 in bf16, as it is and by torch.compile."""
     built, ceiling = vit_b16(), matmul_ceiling()
-    row = compare(built, args.clips, "bf16", "cuda", args.repeats, compiled=True)
-    recipe = Recipe(precision="bf16")
+    eager, compiled = (compare(built, args.clips, "bf16", "cuda", args.repeats, way) for way in (False, True))
     model = PrototypeClassifier(copy.deepcopy(built[0]), built[1]).to("cuda")
-    step = OurStep(model, recipe, compiled=True)
+    step, batch = OurStep(model, Recipe(precision="bf16"), compiled=True), batch_of(args.clips, built[1].crop_size)
     torch.cuda.reset_peak_memory_stats()
-    step(batch_of(args.clips, built[1].crop_size))
+    step(batch)
     memory = torch.cuda.max_memory_allocated()
-    fed = loader_busy(step, args.clips, args.workers, args.videos)
     fitting = largest_at_once(lambda n: dry_run(ClassifierWithTexts(model, TEXTS), n, torch.bfloat16), limit=512)
     return {
-        "rows": {"ViT-B/16": row},
+        "rows": {"ViT-B/16": eager, "ViT-B/16, compiled": compiled},
         "matmul_flops": ceiling,
-        "share_of_matmul_ceiling": row["frames_per_sec"] * vit_b16_flops() / ceiling,
+        "share_of_matmul_ceiling": compiled["frames_per_sec"] * vit_b16_flops() / ceiling,
         "peak_memory_bytes": memory,
         "largest_at_once": fitting,
-        "loader": fed,
+        "fed": compare_fed(built, args, "bf16", "cuda", compiled=True),
     }
 
 
@@ -255,7 +296,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, help="of a ViT-B/16 step; 2 on a CPU, 64 on a GPU")
     parser.add_argument("--repeats", type=int, help="timed steps of each; 3 on a CPU, 20 on a GPU")
     parser.add_argument("--workers", type=int, default=16, help="loader processes (GPU)")
-    parser.add_argument("--videos", type=int, default=4096, help="packed for the loader (GPU)")
+    parser.add_argument(
+        "--videos", type=int, default=8192, help=f"packed for the loaders, {VIDEOS_PER_SHARD} a shard (GPU)"
+    )
     args = parser.parse_args()
     on_a_gpu = args.device == "cuda"
     args.clips, args.repeats = args.clips or (64 if on_a_gpu else 2), args.repeats or (20 if on_a_gpu else 3)
