@@ -2,9 +2,8 @@
 
     python -m benchmarks.gpu_checks --clips 20
 
-Prints every synchronisation inside one training step, as torch names it; frames per second as they are and compiled,
-before and after a smaller batch, as the last one of an epoch; and clips per second of encoding in float32, TF32 and
-bfloat16. Writes results/benchmarks/gpu_checks_<card>.json.
+Prints every synchronisation inside one training step, as torch names it; frames per second, eager and compiled, before
+and after a smaller batch; clips per second of encoding by precision. Writes results/benchmarks/gpu_checks_<card>.json.
 """
 
 import argparse

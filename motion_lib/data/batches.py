@@ -64,10 +64,7 @@ class TrainingBatch:
         return self
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Views (B, T, 3, S, S) uint8 and labels (B,) on the device, where the views are made.
-
-        A GPU does it on a stream of its own, while it still computes with the batch before.
-        """
+        """Views (B, T, 3, S, S) uint8 and labels (B,) on the device, where the views are made."""
         if device.type != "cuda":
             return self._on(device)
         aside, main = _stream_aside(device), torch.cuda.current_stream(device)
@@ -85,7 +82,7 @@ class TrainingBatch:
 
 @cache
 def _stream_aside(device: torch.device) -> torch.cuda.Stream:
-    """The one stream of a GPU on which batches are copied."""
+    """The one stream on which a GPU copies and cuts a batch while it still computes with the one before."""
     return torch.cuda.Stream(device)
 
 

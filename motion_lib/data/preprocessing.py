@@ -108,11 +108,7 @@ def _resize_opencv(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 class Normalise(nn.Module):
-    """uint8 pictures -> float32 with a model's mean and std.
-
-    Both lie on the model's device: made anew on the host for every batch, they would let a GPU wait. No state dict
-    holds them.
-    """
+    """A model's mean and std, on its device and in no state dict: made on the host each time, a GPU would wait."""
 
     def __init__(self, preprocess: Preprocess):
         super().__init__()
@@ -120,7 +116,7 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(preprocess.std).view(3, 1, 1), persistent=False)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(..., 3, S, S) uint8 -> the same shape in float32."""
+        """(..., 3, S, S) uint8 -> float32 of the same shape."""
         return (frames.float() / 255 - self.mean) / self.std
 
 

@@ -163,8 +163,7 @@ def encode_text(model: CLIP, tokens: Tensor, length: int | None = None) -> Tenso
     length = length or longest(tokens)
     x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
     x = x.permute(1, 0, 2)  # (K, L, W) -> (L, K, W), the layout of CLIP's blocks
-    # The blocks' own mask stays on the host: copying it in every step would let a GPU wait.
-    mask = torch.full((length, length), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
+    mask = torch.full((length, length), -torch.inf, dtype=x.dtype, device=x.device).triu(1)  # theirs is on the host
     for block in model.transformer.resblocks:
         normed = block.ln_1(x)
         x = x + block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]

@@ -163,8 +163,7 @@ class ClassifierWithTexts(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """(B, T, 3, S, S) uint8 -> (B, K) float32 logits."""
         if torch.compiler.is_compiling():
-            # One graph for each size. Left to itself, dynamo answers an epoch's smaller last batch by a graph of any
-            # size, slower, and takes it for all batches from then on.
+            # Else an epoch's smaller last batch brings a slower graph of any size, which then runs all batches.
             torch._dynamo.mark_static(frames, 0)
         video = self.model.encode_video(self.model.normalise(frames))
         text = self.model.encode_tokens(self.texts, self.length) if self.model.train_text else self.texts
@@ -231,10 +230,8 @@ def _batches(run: Run, epoch: int, start: int) -> Iterator[tuple[list[TrainingBa
     at_once = execution.at_once or size
     shares = [split_batch(batch, fabric.global_rank, fabric.world_size, at_once) for batch in batches]
     pieces = [piece for share in shares for piece in share]
-    augmentation, pin_memory = AUGMENTATIONS[recipe.augmentation], fabric.device.type == "cuda"
-    loader = iter(
-        training_batches(run.clips, pieces, recipe.seed, epoch, execution.num_workers, augmentation, pin_memory)
-    )
+    augmentation, pinned = AUGMENTATIONS[recipe.augmentation], fabric.device.type == "cuda"
+    loader = iter(training_batches(run.clips, pieces, recipe.seed, epoch, execution.num_workers, augmentation, pinned))
     for share in shares:
         asked = time.perf_counter()
         loaded = list(islice(loader, len(share)))
