@@ -46,6 +46,20 @@ def test_both_steps_are_fed_from_the_same_packed_frames(built, few, workers):
     assert found["shards"] == 1
 
 
+@pytest.fixture
+def compiled_at_once(monkeypatch):
+    """Inductor takes a minute, the tracing before it does not."""
+    compile_model = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **how: compile_model(model, **how | {"backend": "eager"}))
+
+
+def test_what_is_measured_on_a_gpu_can_be_measured_on_a_cpu(built, few, compiled_at_once):
+    few.repeats = 1
+    found = train_step.in_full(built, few, "cpu")
+    assert {name: row["compiled"] for name, row in found["rows"].items()} == {"eager": False, "compiled": True}
+    assert found["fed"]["ratio"] > 0
+
+
 def test_too_few_batches_to_time_are_refused():
     loader = DataLoader([0], batch_sampler=[[0]])
     with pytest.raises(SystemExit, match=r"1 batches: expected 2 or more\. Raise --videos or lower --workers"):
@@ -58,11 +72,15 @@ def test_without_a_gpu_nothing_is_checked_or_written(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["gpu_checks"])
     assert gpu_checks.main() == 1
     assert capsys.readouterr().out.startswith("No CUDA device is here")
+    monkeypatch.setattr("sys.argv", ["train_step", "--device", "cuda"])
+    with pytest.raises(SystemExit, match="no CUDA device is here"):
+        train_step.main()
 
 
-def test_what_a_gpu_is_asked_can_be_asked_of_a_cpu(built, monkeypatch):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_a_gpu_is_asked_can_be_asked_of_a_cpu(built, monkeypatch, compiled_at_once, compiled):
     for name in ("WARM", "REPEATS", "IN_A_ROW"):
         monkeypatch.setattr(gpu_checks, name, 1)
-    assert gpu_checks.training(built, 2, "cpu", compiled=False).keys() == {"frames_per_sec", "after_a_smaller_batch"}
+    assert gpu_checks.training(built, 3, "cpu", compiled).keys() == {"frames_per_sec", "after_a_smaller_batch"}
     assert gpu_checks.encoding(built, 2, "cpu").keys() == {"fp32", "tf32", "bf16"}
     assert torch.get_float32_matmul_precision() == "highest"
