@@ -32,6 +32,9 @@ _NOT_IDENTITY = (
     "own_model", "devices", "at_once", "checkpoint_minutes", "recompute", "compiled", "tensorboard", "validate",
 )  # fmt: skip
 
+# What records are of that were made before there was the parameter: with this value it adds nothing to their identity.
+_ADDED = {"eval_precision": "fp32"}
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -55,7 +58,8 @@ class RunConfig:
     targets: tuple[str, ...]
     split: int  # official split of the targets
     target_subset: str  # "test" or "all"
-    frame_cache: str  # "cropped" (every frame, small data sets), "packed" (JPEG, any size), "none" (decode each time)
+    frame_cache: str  # "cropped" (every frame, small data sets), "none" (decode each time), or "packed", for any size:
+    # JPEG for training; for testing the frames of the validated data sets as they are
     max_missing: float  # share of a data set's videos that may be missing or unreadable
     num_frames: int
     epochs: int
@@ -66,7 +70,8 @@ class RunConfig:
     warmup_epochs: float
     weight_decay: float
     augmentation: str  # "text4vis", "multi_scale", "flip" or "none"; the first two need whole frames
-    precision: str  # "fp32" or "bf16" (mixed) in training; encoding is always float32
+    precision: str  # "fp32" or "bf16" (mixed) in training
+    eval_precision: str  # of encoding: "fp32", "tf32", "bf16", or "auto": "bf16" on a GPU, "fp32" on a CPU
     logit_scale: float | None  # exp(logit_scale) at the start of fine-tuning; null keeps CLIP's
     bootstrap_resamples: int
     regenerate: bool  # ask a language model for descriptions of the first target's classes
@@ -161,9 +166,16 @@ class RunConfig:
         return torch.device(name)
 
     @property
+    def encoding_precision(self) -> str:
+        """The precision that "auto" means here."""
+        by_device = "bf16" if self.torch_device.type == "cuda" else "fp32"
+        return by_device if self.eval_precision == "auto" else self.eval_precision
+
+    @property
     def experiment_id(self) -> str:
         """Hash of everything that decides the numbers except the seed; records of one id may be averaged."""
-        return content_hash({k: v for k, v in asdict(self).items() if k not in _NOT_IDENTITY})
+        decisive = ((k, v) for k, v in asdict(self).items() if k not in _NOT_IDENTITY and _ADDED.get(k) != v)
+        return content_hash(dict(decisive))
 
 
 _LITERALS = (str, int, float, bool, list, tuple, dict, set, type(None))
@@ -182,6 +194,7 @@ _CHOICES = {
     "clip_ratio_reading": ("learning_rate", "gradient_norm"),
     "augmentation": ("text4vis", "multi_scale", "flip", "none"),
     "precision": ("fp32", "bf16"),
+    "eval_precision": ("auto", "fp32", "tf32", "bf16"),
     "frame_cache": ("cropped", "packed", "none"),
     "target_subset": ("test", "all"),
     "rate": ("", "likert", "retrieval", "retrieval_masked", "comparison"),

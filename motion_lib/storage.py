@@ -198,6 +198,8 @@ def read_list(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(f"{path}, line {line}: not UTF-8; save the file as UTF-8.") from error
+
+
 # --- files of weights ---
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # torch's newer and older form

@@ -185,7 +185,10 @@ def training_batches(
     )
 
 
-def evaluation_batches(clips: Clips, batch_size: int, num_workers: int = 0) -> DataLoader:
-    """Batches in the order of the data set with the frames of testing."""
-    views = _EvaluationClips(clips)
-    return DataLoader(views, batch_size, num_workers=num_workers, collate_fn=views.collate)
+def evaluation_batches(
+    clips: Clips, batch_size: int, num_workers: int = 0, rank: int = 0, count: int = 1
+) -> DataLoader:
+    """Batches in the order of the data set with the frames of testing: all, or every `count`-th from `rank` on."""
+    views, starts = _EvaluationClips(clips), range(0, len(clips), batch_size)[rank::count]
+    batches = [range(start, min(start + batch_size, len(clips))) for start in starts]
+    return DataLoader(views, batch_sampler=batches, num_workers=num_workers, collate_fn=views.collate)

@@ -1,14 +1,11 @@
-"""Video features: every video is encoded once per model, however often it is scored, and kept on disk as float16.
+"""Video features: every video is encoded once per model, however often it is scored."""
 
-What was just encoded is rounded too, so that a number does not depend on whether the features were there.
-"""
-
+import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
@@ -16,8 +13,8 @@ from motion_lib.data.batches import evaluation_batches
 from motion_lib.data.clips import Clips, clips_for
 from motion_lib.data.datasets import VideoDataset
 from motion_lib.data.preprocessing import normalise
+from motion_lib.models.memory import InPieces
 from motion_lib.models.prototype import VideoTextModel
-from motion_lib.storage import atomic_path
 
 
 @dataclass(frozen=True)
@@ -63,68 +60,50 @@ def encode_videos(
     dataset: VideoDataset | Clips,
     batch_size: int = 32,
     num_workers: int = 0,
-    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    together: bool = False,
 ) -> VideoFeatures:
-    """Decode and encode every video once; unreadable ones are left out, counted and named in `failed`.
+    """Decode and encode every video once, on the model's device, the CPU for a model that names none.
+
+    Unreadable videos are left out, counted and named in `failed`.
 
     Args:
-        device: None is the model's own, the CPU for a model that names none.
-
-    Raises:
-        ValueError: if no video can be read.
+        batch_size: clips to decode together; fewer go through the model at once where memory does not suffice.
+        dtype: of the features; None is the model's own.
+        together: all processes of torch's group call this, and share the batches; the first gets all features, the
+            others get none.
     """
     clips = clips_for(dataset, model.preprocess)
-    device, dataset = device or getattr(model, "device", "cpu"), clips.dataset
-    start, features, readable, failed = time.perf_counter(), [], [], dict(clips.failed)
-    batches = evaluation_batches(clips, batch_size, num_workers)
-    with torch.inference_mode():
-        for batch in tqdm(batches, f"encoding {dataset.name} ({dataset.subset})", unit="batch", mininterval=2):
-            failed.update(batch.failed)
-            if len(batch):
-                encoded = model.encode_video(normalise(batch.frames.to(device), model.preprocess))
-                features.append(encoded.cpu())  # X-CLIP's, all patches of all videos, would fill a GPU
-                readable += batch.indices.tolist()
-    if not readable:
-        raise ValueError(
-            f"{dataset.name}: none of its {len(clips)} videos could be read, e.g. {next(iter(failed.items()))}."
-        )
+    device, dataset = torch.device(getattr(model, "device", "cpu")), clips.dataset
+
+    @torch.inference_mode()
+    def encode(frames: Tensor) -> Tensor:
+        return model.encode_video(normalise(frames.to(device), model.preprocess)).to("cpu", dtype)
+
+    start, pieces, readable, failed = time.perf_counter(), InPieces(encode, batch_size), [], dict(clips.failed)
+    features, done = torch.empty(0), 0
+    rank, count = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+    batches = iter(evaluation_batches(clips, batch_size, num_workers, rank, count))
+    label, rounds = f"encoding {dataset.name} ({dataset.subset})", math.ceil(len(clips) / (batch_size * count))
+    for _ in tqdm(range(rounds), label, unit="batch", mininterval=2, disable=rank > 0):
+        batch = next(batches, None)  # in the last round some may have none
+        mine = (batch.indices.tolist(), batch.failed, list(pieces(batch.frames))) if batch is not None else ([], {}, [])
+        for indices, unread, encoded in _gathered(mine, rank, count):
+            readable += indices
+            failed.update(unread)
+            for values in encoded:
+                if not done:  # of X-CLIP, all patches of all videos: they would fill a GPU, and twice a host
+                    features = torch.empty(len(clips), *values.shape[1:], dtype=values.dtype)
+                features[done : done + len(values)] = values
+                done += len(values)
     encoded_videos = replace(dataset, items=tuple(dataset.items[i] for i in readable))
-    return VideoFeatures(torch.cat(features), encoded_videos, failed, time.perf_counter() - start)
+    return VideoFeatures(features[:done], encoded_videos, failed, time.perf_counter() - start)
 
 
-def features_kept(path: Path, dataset: VideoDataset, encode: Callable[[], VideoFeatures]) -> VideoFeatures:
-    """Read the features of `dataset` from `path`, or encode and keep them there.
-
-    Args:
-        path: named by everything that decides the features: weights, preprocessing, videos, code.
-        dataset: the videos asked for.
-        encode: called if nothing is kept, or what is there cannot be read.
-
-    Raises:
-        ValueError: if float16 does not hold the features.
-    """
-    if (kept := _read(path)) is not None:
-        items = {item.video_id: item for item in dataset.items}
-        readable = replace(dataset, items=tuple(items[video_id] for video_id in kept["ids"]))
-        return VideoFeatures(kept["features"].float(), readable, kept["failed"], kept["sec"])
-    videos = encode()
-    half = videos.features.half()
-    if not torch.isfinite(half).all():
-        raise ValueError(
-            f"{videos.dataset.name}: the features have values above {torch.finfo(torch.float16).max:g} or none at all, "
-            "which float16 does not hold; let the model's encode_video scale them."
-        )
-    ids = [item.video_id for item in videos.dataset.items]
-    with atomic_path(path) as temporary:
-        torch.save({"features": half, "ids": ids, "failed": videos.failed, "sec": videos.wall_time_sec}, temporary)
-    return replace(videos, features=half.float())
-
-
-def _read(path: Path) -> dict | None:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # what a broken file raises is anybody's guess; features can be made again
-        print(f"{path.name}: not readable ({type(error).__name__}), encoding again.")
-        return None
+def _gathered(mine: object, rank: int, count: int) -> list:
+    """On the first of `count` processes what each has, in the order of their ranks; on the others nothing."""
+    if count == 1:
+        return [mine]
+    everywhere = None if rank else [None] * count
+    dist.gather_object(mine, everywhere)
+    return everywhere or []

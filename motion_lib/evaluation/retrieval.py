@@ -16,10 +16,11 @@ from motion_lib.data.datasets import VideoDataset
 from motion_lib.evaluation.features import VideoFeatures, encode_videos
 from motion_lib.evaluation.intervals import Interval, bootstrap_accuracy
 from motion_lib.evaluation.metrics import mean_per_class, ranks_of_texts, retrieval_metrics
+from motion_lib.models.memory import InPieces
 from motion_lib.models.prototype import VideoTextModel
 from motion_lib.texts.descriptions import DescriptionSet
 
-_COMPARED_AT_ONCE = 4096  # videos
+_COMPARED_AT_ONCE = 2**25  # numbers of the videos' features: some hundred of X-CLIP's, any data set of another model's
 
 
 def evaluate(
@@ -43,8 +44,14 @@ def score_all(model: VideoTextModel, videos: VideoFeatures, sets: Sequence[Descr
     """Compare every video with the descriptions of many sets.
 
     A text that several sets share is encoded once, and all are compared with the videos in one product.
+
+    Raises:
+        ValueError: if no video could be read.
     """
     dataset = videos.dataset
+    if not dataset.items:
+        failed = next(iter(videos.failed.items()), "none is there")
+        raise ValueError(f"{dataset.name}: none of its {len(videos.failed)} videos could be read, e.g. {failed}.")
     texts = [descriptions.select(dataset.class_names).texts for descriptions in sets]
     column = {text: i for i, text in enumerate(dict.fromkeys(text for of_set in texts for text in of_set))}
     logits = similarities(model, videos.features, tuple(column)).numpy()
@@ -76,9 +83,15 @@ def similarities(model: VideoTextModel, features: Tensor, texts: Sequence[str]) 
         (N, K) float32 logits on the CPU.
     """
     with torch.inference_mode():
-        encoded, parts = model.encode_text(texts), features.split(_COMPARED_AT_ONCE)
-        device = getattr(encoded, "device", "cpu")
-        return torch.cat([model.similarity(part.to(device), encoded).float().cpu() for part in parts])
+        encoded = model.encode_text(texts)
+        device, dtype = getattr(encoded, "device", "cpu"), getattr(encoded, "dtype", features.dtype)
+        wider = torch.promote_types(features.dtype, dtype)  # of what is kept as float16
+
+        def compare(videos: Tensor) -> Tensor:
+            return model.similarity(videos.to(device, wider), encoded).float().cpu()
+
+        pieces = InPieces(compare, max(1, _COMPARED_AT_ONCE // features[0].numel()))
+        return torch.cat(list(pieces(features)))
 
 
 @dataclass(frozen=True)

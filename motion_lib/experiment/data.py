@@ -9,6 +9,7 @@ from motion_lib.data.clips import Clips, open_clips
 from motion_lib.data.datasets import VideoDataset, check_missing, open_dataset
 from motion_lib.data.preprocessing import Preprocess
 from motion_lib.evaluation.protocols import SPLITS, ProtocolLists
+from motion_lib.experiment.cache import open_test_views
 from motion_lib.experiment.inputs import authors_csv, missing_inputs, resolved, stop_without
 from motion_lib.methods import DESCRIPTION_KINDS
 from motion_lib.miniature.build import MiniaturePaths, build
@@ -84,13 +85,19 @@ class Data(ABC):
         check_missing(dataset, self.cfg.max_missing)
         return dataset
 
-    def clips(self, name: str, subset: str, preprocess: Preprocess) -> Clips:
-        """The same, ready for a model, with the frame cache of the configuration."""
-        cache = self.cfg.frame_cache
+    def clips(self, name: str, subset: str, preprocess: Preprocess, again: bool = False, quiet: bool = False) -> Clips:
+        """The same, ready for a model, with the frame cache of the configuration.
+
+        Args:
+            again: the same frames will be tested on again.
+            quiet: another process tells what is kept.
+        """
+        cache, dataset, frames = self.cfg.frame_cache, self.dataset(name, subset), self.root / "frames"
         if cache == "packed" and (name, subset) != (self.cfg.source, "train"):
-            cache = "none"  # JPEG loses a little, so only training reads it; targets are decoded once for each model
-        frames = self.root / "frames"
-        clips = open_clips(self.dataset(name, subset), preprocess, frames, cache, self.cfg.num_workers)
+            if again:
+                return open_test_views(dataset, preprocess, frames, quiet)
+            cache = "none"  # JPEG loses a little, so only training reads it
+        clips = open_clips(dataset, preprocess, frames, cache, self.cfg.num_workers)
         check_missing(clips.dataset, self.cfg.max_missing, clips.failed)
         return clips
 

@@ -14,13 +14,18 @@ import torch
 from lightning_fabric import Fabric
 
 from motion_lib.config import RunConfig
+from motion_lib.data.clips import Clips, clips_for
 from motion_lib.data.datasets import check_missing
 from motion_lib.evaluation import features
-from motion_lib.evaluation.features import VideoFeatures, encode_videos, features_kept
+from motion_lib.evaluation.features import VideoFeatures, encode_videos
 from motion_lib.evaluation.protocols import protocol_results
 from motion_lib.evaluation.retrieval import RetrievalResult, score, score_all
+from motion_lib.experiment import cache as caches
+from motion_lib.experiment import precision
+from motion_lib.experiment.cache import features_kept
 from motion_lib.experiment.data import open_data
 from motion_lib.experiment.inputs import shortages
+from motion_lib.experiment.precision import agreement, computing_in
 from motion_lib.experiment.records import Measurement, Weights, device_name, write_record
 from motion_lib.experiment.runs import Runs
 from motion_lib.methods import DESCRIPTION_KINDS, Method, get_method
@@ -28,10 +33,13 @@ from motion_lib.miniature.knowledge import zero_shot_knowledge
 from motion_lib.models import loading, released
 from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.storage import code_of, content_hash
+from motion_lib.texts.descriptions import DescriptionSet
 from motion_lib.training import History, fine_tune
 from motion_lib.training.launch import launch, launched_by_torchrun
 from motion_lib.training.loop import ClassifierWithTexts, parameter_groups
 from motion_lib.training.memory import largest_in_training
+
+AGREEMENT_CLIPS = 256  # of each target, that are encoded in float32 too
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Trained:
 @cache
 def encoded_by() -> str:
     """Hash of the code that decides what features are, besides weights and videos."""
-    return code_of(features, loading, released)
+    return code_of(features, loading, released, caches, precision)
 
 
 class Experiment:
@@ -98,23 +106,25 @@ class Experiment:
             model = model.to(fabric.device)
         with fabric.rank_zero_first() if fabric else nullcontext():
             clips = self.data.clips(self.cfg.source, "train", model.preprocess)  # one process fills the frame cache
-        validate = partial(self._validate, method, model, run_dir) if key in self.cfg.validate else None
+        validate = partial(self._validate, method, model, run_dir, fabric) if key in self.cfg.validate else None
         texts = self.runs.training_texts(method)
         if fabric is None or fabric.is_global_zero:
             for shortage in shortages(self.cfg, fabric.world_size if fabric else 1):
                 print(f"Warning. {shortage}.", flush=True)
         return fine_tune(model, clips, texts, self.runs.recipe(), run_dir, self.runs.execution(), validate, fabric)
 
-    def _validate(self, method: Method, model: PrototypeClassifier, run_dir: Path, epoch: int) -> dict[str, float]:
+    def _validate(
+        self, method: Method, model: PrototypeClassifier, run_dir: Path, fabric: Fabric | None, epoch: int
+    ) -> dict[str, float]:
         """Top-1 of the held-out source clips and of every target's description sets after an epoch.
 
-        The features are kept, so that measuring the same weights later encodes nothing again.
+        All devices encode. The features are kept, so that measuring the same weights later encodes nothing again.
         """
         trained = Trained(method, model, self.runs.weights(method, History(run_dir).checkpoint(epoch)), epoch)
-        source = self.encode(trained, self.cfg.source, "val")
+        source = self.encode(trained, self.cfg.source, "val", fabric)
         measured = {"source": score(model, source, self.runs.training_texts(method)).accuracy()}
         for target in self.cfg.targets:
-            encoded = self.encode(trained, target, self._encoded_subset(epoch))
+            encoded = self.encode(trained, target, self._encoded_subset(epoch), fabric)
             videos = encoded.of(self.data.dataset(target, self.cfg.target_subset))
             for kind in DESCRIPTION_KINDS:
                 measured[f"{target}/{kind}"] = score(model, videos, self.data.descriptions(target, kind)).accuracy()
@@ -162,23 +172,49 @@ class Experiment:
         """The backbone as pretrained, mean pooling."""
         return self.trained("clip")
 
-    def encode(self, trained: Trained, name: str, subset: str) -> VideoFeatures:
-        """Features of a data set, each video encoded once; kept on disk with the runs."""
+    def encode(self, trained: Trained, name: str, subset: str, fabric: Fabric | None = None) -> VideoFeatures:
+        """Features of a data set, each video encoded once; kept on disk with the runs.
+
+        Args:
+            fabric: a group of devices that all call this and share the videos.
+        """
         dataset, weights, cfg = self.data.dataset(name, subset), trained.weights, self.cfg
         head, preprocess = trained.method.head, trained.model.preprocess
         loaded = (head, weights.backbone_sha256, weights.checkpoint_sha256, preprocess.as_dict())
         # Without a checkpoint what CLIP lacks is drawn from the seed; mean pooling lacks nothing.
         drawn = None if weights.checkpoint_sha256 or head == "mean" else cfg.seed
-        made_from = (loaded, drawn, dataset.stamps(), dataset.missing, device_name(cfg), encoded_by())
+        computed = (device_name(cfg), cfg.encoding_precision, encoded_by())
+        made_from = (loaded, drawn, dataset.stamps(), dataset.missing, *computed)
         path = cfg.results_dir / "runs" / "features" / f"{name}-{subset}-{content_hash(*made_from)}.pt"
 
         def encoded() -> VideoFeatures:
-            clips = self.data.clips(name, subset, preprocess)
-            return encode_videos(trained.model, clips, num_workers=cfg.num_workers, device=cfg.torch_device)
+            again = self.runs.release(trained.method) is None  # released weights do not change from epoch to epoch
+            with fabric.rank_zero_first() if fabric else nullcontext():  # one process fills the frame cache
+                clips = self.data.clips(name, subset, preprocess, again, bool(fabric) and not fabric.is_global_zero)
+            together = bool(fabric) and fabric.world_size > 1
+            return self._encoded(trained, clips, cfg.encoding_precision, dtype=torch.float16, together=together)
 
-        kept = features_kept(path, dataset, encoded)
+        kept = features_kept(path, dataset, encoded, fabric)
         check_missing(kept.dataset, cfg.max_missing, kept.failed)
         return kept
+
+    def _encoded(self, trained: Trained, clips: Clips, precision: str, **more: object) -> VideoFeatures:
+        with computing_in(precision, trained.model.device):
+            return encode_videos(trained.model, clips, num_workers=self.cfg.num_workers, **more)
+
+    def _agreement(self, trained: Trained, target: str, sets: list[DescriptionSet]) -> list[dict[str, float]]:
+        """For each description set how far answers in `eval_precision` are from float32's; no entry where it is that.
+
+        Asked of some clips, spread over the classes, since all would cost what the precision saves.
+        """
+        if self.cfg.encoding_precision == "fp32":
+            return [{}] * len(sets)
+        dataset = self.data.dataset(target, self.cfg.target_subset)
+        some = replace(dataset, items=dataset.items[:: max(1, len(dataset) // AGREEMENT_CLIPS)])
+        clips = clips_for(some, trained.model.preprocess)
+        answers = (self._encoded(trained, clips, name) for name in (self.cfg.encoding_precision, "fp32"))
+        found, reference = (score_all(trained.model, videos, sets) for videos in answers)
+        return [agreement(*pair) for pair in zip(found, reference, strict=True)]
 
     def _encoded_subset(self, epoch: int | None) -> str:
         """After the last epoch all videos of a target, since the protocols are of all; else those of the records."""
@@ -196,13 +232,13 @@ class Experiment:
             videos = self.encode(trained, target, self._encoded_subset(epoch))
             part = videos.of(self.data.dataset(target, self.cfg.target_subset))
             listed = {item.video_id for item in part.dataset.items}
-            scored = score_all(trained.model, videos, sets)
-            for kind, texts, everything in zip(DESCRIPTION_KINDS, sets, scored, strict=True):
+            scored, agreements = score_all(trained.model, videos, sets), self._agreement(trained, target, sets)
+            for kind, texts, everything, agreed in zip(DESCRIPTION_KINDS, sets, scored, agreements, strict=True):
                 counted = everything.among(np.array([video_id in listed for video_id in everything.video_ids]))
                 result = results[target, kind] = replace(counted, failed=part.failed, missing=part.dataset.missing)
                 lists = self.data.protocol_lists(target, kind) if epoch is None else None
                 protocols = protocol_results(everything, lists, self.cfg.bootstrap_resamples) if lists else {}
-                self._record(trained, kind, texts, result, videos, protocols=protocols)
+                self._record(trained, kind, texts, result, videos, protocols=protocols, agreement=agreed)
         return results
 
     def source_validation(self, key: str, epoch: int | None = None) -> RetrievalResult:

@@ -23,6 +23,7 @@ from motion_lib.data.preprocessing import Preprocess
 from motion_lib.evaluation.answers import Answers
 from motion_lib.evaluation.features import VideoFeatures
 from motion_lib.evaluation.retrieval import RetrievalResult
+from motion_lib.experiment.precision import DTYPES
 from motion_lib.methods import Method
 from motion_lib.storage import content_hash, write_json
 from motion_lib.texts.descriptions import DescriptionSet
@@ -55,6 +56,7 @@ class Measurement:
     data: str = ""  # name of the rendered world; "" for filmed clips
     subset: str = ""  # of the data set; "" for the profile's subset of the targets
     protocols: dict[str, dict] = field(default_factory=dict)  # see `protocols.protocol_results`
+    agreement: dict[str, float] = field(default_factory=dict)  # with float32, see `precision.agreement`
 
     @property
     def paper_item(self) -> str:
@@ -124,6 +126,8 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
         "wall_time_sec": round(videos.wall_time_sec, 2),
         "clips_per_sec": round(len(videos.dataset) / max(videos.wall_time_sec, 1e-9), 1),
     }
+    if measured.agreement:
+        record["agreement_with_float32"] = measured.agreement
     return write_json(records_dir(cfg) / file_name, record)
 
 
@@ -132,13 +136,17 @@ def _without_folder(value: object) -> object:
     return Path(value).name if isinstance(value, str) and Path(value).expanduser().is_absolute() else value
 
 
-def environment(cfg: RunConfig) -> dict:
-    """Versions, device, commit and peak memory of this process; nothing of the user or the machine's paths."""
+def environment(cfg: RunConfig, encoded: bool = True) -> dict:
+    """Versions, device, commit and peak memory of this process; nothing of the user or the machine's paths.
+
+    Args:
+        encoded: what is recorded was encoded in `eval_precision`; False if in float32 whatever that is.
+    """
     return {
         "python": platform.python_version(),
         "packages": {package: _version(package) for package in PACKAGES},
         "device": device_name(cfg),
-        "dtype": "float32",
+        "dtype": DTYPES[cfg.encoding_precision if encoded else "fp32"],
         "threads": torch.get_num_threads(),
         "commit": _git("rev-parse", "--short=12", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--", "motion_lib", "notebooks")),

@@ -45,7 +45,7 @@ def probe_pairs(experiment: Experiment, trained: Trained) -> Path:
 
     def probe() -> Outcome:
         clips = _open(experiment, dataset, model)
-        scores = score(model, encode_videos(model, clips, device=experiment.cfg.torch_device), sentences).scores
+        scores = score(model, encode_videos(model, clips), sentences).scores
         kinds = np.repeat([pair.kind for pair in paths.pairs], 2)
         contrasts = np.repeat([pair.contrast for pair in paths.pairs], 2)
         conditions = []
@@ -129,7 +129,7 @@ def _taught(experiment: Experiment, trained: Trained, head_name: str) -> Path:
     def probe() -> Outcome:
         torch.manual_seed(cfg.seed)
         model.head = build_head(head_name, embed_dim(model.clip), transformer_heads(model.clip)).to(model.device)
-        videos = encode_videos(FrameEncoder(model), _open(experiment, training, model), device=cfg.torch_device)
+        videos = encode_videos(FrameEncoder(model), _open(experiment, training, model))
         labels = torch.tensor(videos.dataset.labels, device=model.device)
         # Copies out of inference mode, so that a head can be trained on them.
         embeddings = videos.features.clone().to(model.device)

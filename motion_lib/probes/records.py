@@ -89,7 +89,7 @@ def write_probe(cfg: RunConfig, about: dict[str, object], outcome: Outcome, wall
         "clusters": _codes(outcome.clusters),
         "conditions": [condition.as_record() for condition in outcome.conditions],
         "not_run": outcome.not_run,
-        "environment": environment(cfg),
+        "environment": environment(cfg, encoded=about["family"] == TEXT),
         "wall_time_sec": round(wall_time_sec, 2),
     }
     return write_json(_probe_path(cfg, about["family"], about["method"], about["dataset"]), record)

@@ -49,7 +49,7 @@ def fine_tune(
     Args:
         descriptions: one text per class of the data set, matched by class name.
         run_dir: checkpoints of every epoch, the history, states to go on from.
-        after_epoch: called on the first device with the number of epochs done; what it measured is logged.
+        after_epoch: called on every device with the number of epochs done; what the first one measured is logged.
         fabric: launched, of the recipe's precision; None trains in this process on the model's device.
 
     Raises:
@@ -136,11 +136,10 @@ def accumulate(fabric: Fabric, classifier: nn.Module, pieces: list[TrainingBatch
 
 
 def _validate(run: Run, after_epoch: AfterEpoch | None, progress: Progress) -> None:
-    """Let the caller measure the model after the history's last epoch, and report it; the other devices wait."""
-    if run.fabric.is_global_zero:
-        run.model.eval()  # whoever looks at the model now must not move its BatchNorm statistics
-        measured = after_epoch(len(run.history.rows)) if after_epoch is not None else None
-        progress.epoch(run.history.rows[-1], measured or {})
+    """Let the caller measure the model after the history's last epoch, on all devices, and report it."""
+    run.model.eval()  # whoever looks at the model now must not move its BatchNorm statistics
+    measured = after_epoch(len(run.history.rows)) if after_epoch is not None else None
+    progress.epoch(run.history.rows[-1], measured or {})
     run.fabric.barrier()
 
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from motion_lib.models.memory import is_out_of_memory
+
 LARGEST_TRIED = 4096  # clips
 
 
@@ -23,12 +25,6 @@ def explained_out_of_memory(clips: int) -> Iterator[None]:
             f"out of memory with {clips} clips at once on one device. Try {smaller}, or recompute=True "
             "(activation checkpointing)."
         ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice, on a GPU or not."""
-    said = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in said)
 
 
 def largest_at_once(fits: Callable[[int], bool], limit: int = LARGEST_TRIED) -> int:

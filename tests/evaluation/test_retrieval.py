@@ -193,12 +193,18 @@ def test_features_are_compared_in_pieces(scenes, monkeypatch):
     model = tiny.classifier().eval()
     features = encode_videos(model, scenes).features
     whole = similarities(model, features, SCENES.texts)
-    monkeypatch.setattr(evaluation, "_COMPARED_AT_ONCE", 4)
+    monkeypatch.setattr(evaluation, "_COMPARED_AT_ONCE", 4 * features[0].numel())  # numbers: X-CLIP has more a video
     asked = []
     compare = model.similarity
     monkeypatch.setattr(model, "similarity", lambda video, text: asked.append(len(video)) or compare(video, text))
     torch.testing.assert_close(similarities(model, features, SCENES.texts), whole, rtol=1e-5, atol=1e-5)
     assert asked == [4, 2]
+
+
+def test_features_kept_as_float16_are_compared_in_the_type_of_the_texts(scenes):
+    model = tiny.classifier().eval()
+    half = encode_videos(model, scenes, dtype=torch.float16).features
+    assert torch.equal(similarities(model, half, SCENES.texts), similarities(model, half.float(), SCENES.texts))
 
 
 def test_stored_frames_do_not_matter(scenes, tmp_path):

@@ -16,6 +16,7 @@ import torch
 from motion_lib import __main__ as command
 from motion_lib.config import REPOSITORY, RunConfig
 from motion_lib.experiment.experiment import Experiment
+from motion_lib.storage import read_lines
 from motion_lib.training import launch as launching
 from tests.conftest import SMOKE
 
@@ -140,13 +141,18 @@ def test_a_notebook_starts_the_group_and_shows_its_log(smoke, tmp_path, monkeypa
     smoke.data.paths  # noqa: B018
     monkeypatch.setenv("MOTION_RESULTS", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    cfg = RunConfig.load("miniature", **SMOKE | {"devices": 2, "epochs": 1, "validate": [], "device": "cpu"})
+    cfg = RunConfig.load("miniature", **SMOKE | {"devices": 2, "epochs": 1, "validate": ["names"], "device": "cpu"})
     history = Experiment(cfg).train("names")
     shown = capsys.readouterr().out
     assert "torchrun --nproc-per-node 2 -m motion_lib train names --config config.yaml" in shown
     assert "epoch 1: loss" in shown
     assert history.last_checkpoint.is_file()
     assert history.rows[0]["clips"] == len(smoke.data.dataset("miniature-source", "train"))
+    validated = read_lines(history.run_dir / "metrics.jsonl")[-1]  # by both, told once
+    assert shown.count("epoch 1: source ") == 1
+    assert validated["source"] == Experiment(cfg).source_validation("names").accuracy()
+    for (target, kind), found in Experiment(cfg).measure("names").items():
+        assert validated[f"{target}/{kind}"] == found.accuracy()
 
 
 def test_a_group_that_fails_is_an_error_with_its_log(smoke, tmp_path):
