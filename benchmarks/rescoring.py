@@ -24,9 +24,10 @@ import torch.nn.functional as F
 from benchmarks.machine import write_result
 from motion_lib.data.datasets import VideoDataset, VideoItem
 from motion_lib.data.preprocessing import Preprocess
-from motion_lib.evaluation.features import VideoFeatures, features_kept
+from motion_lib.evaluation.features import VideoFeatures
 from motion_lib.evaluation.intervals import joint_means
 from motion_lib.evaluation.retrieval import score_all
+from motion_lib.experiment.cache import features_kept
 from motion_lib.models.xclip import VideoSpecificPrompts
 from motion_lib.texts.descriptions import DescriptionSet
 

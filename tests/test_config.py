@@ -1,6 +1,7 @@
 """Parameters: two profiles, overrides, and what is refused."""
 
 import contextlib
+import json
 import math
 import re
 from dataclasses import MISSING, asdict, fields
@@ -64,6 +65,10 @@ def test_overrides_and_none():
         ({"targets": "ucf101"}, "parameter targets = 'ucf101': expected a list of texts"),
         ({"targets": [1]}, "parameter targets = [1]: expected a list of texts"),
         ({"source": ["a"]}, "parameter source = ['a']: expected text."),
+        (
+            {"eval_precision": "fp16"},
+            "parameter eval_precision = 'fp16': expected 'auto' or 'fp32' or 'tf32' or 'bf16'.",
+        ),
         ({"target_subset": "train"}, "parameter target_subset = 'train': expected 'test' or 'all'."),
         ({"epochs": "8"}, "with papermill by -p, not -r."),
         ({"tensorboard": "true"}, "In a notebook and with papermill's -p that is True or False"),
@@ -200,6 +205,23 @@ def test_experiment_id_ignores_seed_and_speed_only():
         assert RunConfig.load("miniature", **same).experiment_id == base.experiment_id
     for other in ({"lr": 0.5}, {"targets": ["miniature-ucf"]}, {"world_seed": 1}, {"logit_scale": 14.0}):
         assert RunConfig.load("miniature", **other).experiment_id != base.experiment_id
+
+
+def test_records_of_before_eval_precision_are_of_float32():
+    """The parameter adds nothing to an identity where it is what was always done."""
+    base = RunConfig.load("miniature")
+    identities = {
+        name: RunConfig.load("miniature", eval_precision=name).experiment_id for name in ("fp32", "tf32", "bf16")
+    }
+    assert len(set(identities.values())) == 3
+    records = (REPOSITORY / "results" / "miniature" / "records").glob("motion-*.json")
+    assert base.experiment_id == identities["fp32"] == json.loads(next(records).read_text())["experiment"]
+
+
+def test_the_precision_of_encoding_follows_the_device():
+    precision = {d: RunConfig.load("paper", device=d).encoding_precision for d in ("cpu", "cuda")}
+    assert precision == {"cpu": "fp32", "cuda": "bf16"}
+    assert RunConfig.load("paper", device="cuda", eval_precision="tf32").encoding_precision == "tf32"
 
 
 def test_folders_follow_the_environment_and_never_the_working_directory(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ class VideoFeatures:
         features: (N, ...) as the model gives them, on the CPU.
         dataset: the N videos, in that order.
         failed: {video_id: reason} of the others.
-        wall_time_sec: of decoding and encoding; kept with the features, and so a measure of the model.
+        wall_time_sec: of decoding, or reading kept frames, and encoding, on all devices that took part.
     """
 
     features: Tensor

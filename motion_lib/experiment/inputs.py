@@ -15,6 +15,7 @@ from motion_lib.data.catalogue import DATASETS, OFFICIAL
 from motion_lib.data.datasets import open_dataset
 from motion_lib.data.packed import Packing, cache_folder, shards_of
 from motion_lib.data.preprocessing import Preprocess
+from motion_lib.experiment.cache import TestViews
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.models.clip import backbone_file, clip
 from motion_lib.models.released import RELEASES
@@ -153,7 +154,11 @@ def training_memory(cfg: RunConfig, clips: int | None = None) -> float | None:
 
 
 def cache_space(cfg: RunConfig) -> float | None:
-    """Estimated bytes to pack the rest of the source's training videos; None without packing, or without videos."""
+    """Bytes to pack the rest of the source's training videos (an estimate) and to keep the frames of testing.
+
+    Returns:
+        None without packing, or without videos to train on.
+    """
     if cfg.frame_cache != "packed":
         return None
     try:
@@ -162,7 +167,20 @@ def cache_space(cfg: RunConfig) -> float | None:
         return None
     packing = Packing.of(Preprocess(cfg.num_frames))
     shards = shards_of(dataset, cache_folder(cfg.data_root / "frames", dataset, packing))
-    return packing.bytes_per_video() * sum(len(shard.items) for shard in shards if shard.index() is None)
+    packed = packing.bytes_per_video() * sum(len(shard.items) for shard in shards if shard.index() is None)
+    return packed + _views_space(cfg)
+
+
+def _views_space(cfg: RunConfig) -> int:
+    """Bytes of the test views, not kept yet, of what is validated: held-out videos of the source, and the targets."""
+    needed = 0
+    for name, subset in [(cfg.source, "val"), *((target, "all") for target in cfg.targets)]:
+        try:
+            dataset = open_dataset(name, cfg.data_root, cfg.split, subset)
+        except FileNotFoundError:
+            continue
+        needed += TestViews(dataset, Preprocess(cfg.num_frames), cfg.data_root / "frames").missing()[1]
+    return needed
 
 
 def shortages(cfg: RunConfig, devices: int | None = None) -> list[str]:

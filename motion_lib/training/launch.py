@@ -77,7 +77,7 @@ def fabric_of(cfg: RunConfig) -> Fabric | None:
         accelerator=cfg.torch_device.type,
         devices=local,
         num_nodes=everywhere // local,
-        # The others wait while the first device scores an epoch, which may take longer than torch's half hour.
+        # They wait for each other while an epoch is scored, the first time for longer than torch's half hour.
         strategy=DDPStrategy(timeout=timedelta(days=1)) if everywhere > 1 else "auto",
         precision=PRECISIONS[cfg.precision],
     )

@@ -22,6 +22,7 @@ from motion_lib.experiment import data as data_module
 from motion_lib.experiment import experiment as experiment_module
 from motion_lib.experiment import runs as runs_module
 from motion_lib.experiment.experiment import Experiment
+from motion_lib.experiment.inputs import MissingInputs
 from motion_lib.experiment.records import read_records, records_dir
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.models import loading
@@ -166,6 +167,29 @@ def test_measuring_again_encodes_nothing(smoke, monkeypatch):
     assert Experiment(smoke.cfg).source_validation("motion", 2).accuracy() == held_out.accuracy()
 
 
+def test_another_precision_is_recorded_with_its_agreement(smoke, monkeypatch, tmp_path):
+    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path))
+    monkeypatch.setattr(experiment_module, "AGREEMENT_CLIPS", 10)
+    coarse = changed(smoke, eval_precision="bf16")
+    assert coarse.cfg.experiment_id != smoke.cfg.experiment_id
+    coarse.measure("clip")
+    for record in read_records(coarse.cfg):
+        found, clips = record["agreement_with_float32"], len(coarse.data.dataset(record["dataset"], "all"))
+        assert 10 <= found["videos"] == -(-clips // (clips // 10)) < clips
+        assert found["largest_logit_difference"] > 0
+        assert 0 <= found["answers_changed"] <= found["videos"]
+        assert record["environment"]["dtype"] == "bfloat16"
+
+
+def test_too_small_a_gpu_stops_training_and_no_measuring(smoke, monkeypatch, tmp_path):
+    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path))
+    monkeypatch.setattr(experiment_module, "shortages", lambda _: ["GPU memory: about 25 GB, 8 GB on this device"])
+    experiment = Experiment(smoke.cfg)
+    assert experiment.measure("clip")
+    with pytest.raises(MissingInputs, match="GPU memory: about 25 GB"):
+        experiment.train("motion")
+
+
 def test_features_are_not_shared_between_weights(smoke):
     before, after = (smoke.source_validation("motion", epoch).scores for epoch in (0, 1))
     assert not np.array_equal(before, after)
@@ -257,9 +281,10 @@ def test_the_papers_profile_runs_where_its_inputs_are(paper):
     assert len(paper.source_validation("motion").labels) == len(paper.data.dataset("kinetics400", "val"))
     assert squeeze_key(paper.data.caption(0)).startswith("avideoofaperson")
     assert list(overview.backbone_table(paper)["Aspect"]) == ["not measured: the content of real clips is not known"]
-    # Training frames are packed; targets are decoded as they are.
-    (cache,) = (paper.cfg.data_root / "frames").iterdir()
-    assert cache.name.startswith("kinetics400-train-packed-")
+    # Training frames are packed; what is tested on after every epoch is kept as it was decoded.
+    caches = {path.name.rpartition("-")[0]: path for path in (paper.cfg.data_root / "frames").iterdir()}
+    assert set(caches) == {"kinetics400-train-packed", "kinetics400-views", "ucf101-views", "hmdb51-views"}
+    assert len(list(caches["ucf101-views"].iterdir())) == len(paper.data.dataset("ucf101", "all"))
 
 
 def test_features_are_made_again_of_other_videos_or_weights(paper):

@@ -17,6 +17,7 @@ from motion_lib.data.packed import Packing
 from motion_lib.data.preprocessing import Preprocess
 from motion_lib.experiment import experiment as experiment_module
 from motion_lib.experiment import inputs
+from motion_lib.experiment.cache import open_test_views
 from motion_lib.experiment.experiment import Experiment
 from motion_lib.experiment.inputs import cache_space, clips_at_once, machine_table, shortages, training_memory
 from motion_lib.models.clip import CLIP
@@ -42,6 +43,17 @@ def test_packing_is_estimated_for_what_is_there_and_not_packed(paper):
     dataset = open_dataset("kinetics400", paper.data_root, subset="train")
     pack(dataset, packing, paper.data_root / "frames")
     assert cache_space(paper) == 0
+
+
+def test_the_views_of_what_is_validated_are_part_of_the_space(paper):
+    root, before = paper.data_root / "kinetics400", cache_space(paper)
+    lines = (root / "annotations" / "train.csv").read_text(encoding="utf-8").replace(",train", ",val")
+    (root / "annotations" / "val.csv").write_text(lines, encoding="utf-8")
+    shutil.copytree(root / "train", root / "val")
+    assert cache_space(paper) == before + 8 * 224 * 224 * 3  # one of two listed videos is there
+    dataset = open_dataset("kinetics400", paper.data_root, subset="val")
+    assert len(open_test_views(dataset, Preprocess(8), paper.data_root / "frames")[0]) == 8
+    assert cache_space(paper) == before
 
 
 def test_paper_scale_is_some_hundred_gigabytes():
