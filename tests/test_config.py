@@ -218,7 +218,8 @@ def test_records_of_before_eval_precision_are_of_float32():
     assert base.experiment_id == identities["fp32"] == json.loads(next(records).read_text())["experiment"]
 
 
-def test_the_precision_of_encoding_follows_the_device():
+def test_the_precision_of_encoding_follows_the_device(gpus):
+    gpus(1)
     precision = {d: RunConfig.load("paper", device=d).encoding_precision for d in ("cpu", "cuda")}
     assert precision == {"cpu": "fp32", "cuda": "bf16"}
     assert RunConfig.load("paper", device="cuda", eval_precision="tf32").encoding_precision == "tf32"
