@@ -18,10 +18,12 @@ packing, training and evaluation alike. The later rows are named in `VideoDatase
 import csv
 import os
 import re
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
 
 from motion_lib.data.catalogue import facts_of
@@ -90,6 +92,42 @@ class VideoDataset:
         return line + _examples(self.ignored, "are passed over")
 
 
+def _kept(opens: Callable[..., VideoDataset]) -> Callable[..., VideoDataset]:
+    """Read the folders of an opened data set again only if one of them, or a list, has changed."""
+    kept: dict[tuple, tuple[dict[Path, int], VideoDataset | None]] = {}
+
+    @wraps(opens)
+    def opened(name: str, root: str | Path, split: int = 1, subset: str = "test") -> VideoDataset:
+        layout, key = facts_of(name).layout, (name, Path(root).absolute(), split, subset)
+        times, dataset = kept.get(key, ({}, None))
+        if not times or any(_time(path) != when for path, when in times.items()):
+            times = _times(key[1] / ("" if layout == "folder" else layout))  # first: what changes meanwhile counts
+            dataset = opens(name, root, split, subset)
+            # A folder that changed just now may change again within the same tick of its clock.
+            kept[key] = ({} if time.time_ns() - max(times.values()) < _TICK_NS else times, dataset)
+        return dataset
+
+    return opened
+
+
+_TICK_NS = 2_000_000_000
+
+
+def _times(root: Path) -> dict[Path, int]:
+    """When each folder and list below `root` changed, in ns."""
+    times: dict[Path, int] = {}
+    for parts, files, _ in walk(root, {}):
+        folder = root.joinpath(*parts)
+        lists = (folder / name for name in files if name.endswith((".csv", ".txt")))
+        times |= {path: _time(path) for path in (folder, *lists)}
+    return times
+
+
+def _time(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@_kept
 def open_dataset(name: str, root: str | Path, split: int = 1, subset: str = "test") -> VideoDataset:
     """Open one data set.
 
