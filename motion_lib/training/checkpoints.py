@@ -10,7 +10,7 @@ run needs none.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ class History:
     """What a run did: one row an epoch, and the videos that could not be read."""
 
     run_dir: Path
-    inputs: str = ""  # hash of the texts and the video list
+    inputs: Sequence[str] = ()  # hashes of the texts and the list of videos, and of the videos that can be read
     rows: list[dict] = field(default_factory=list)  # epoch, lr, train_loss, train_acc1, clips, wall_time_sec
     failed: dict[str, str] = field(default_factory=dict)  # {video_id: reason}
 
@@ -48,36 +48,41 @@ class History:
         write_json(self.run_dir / "history.json", value)
 
 
-def read_history(run_dir: Path, recipe: Recipe, inputs: str) -> History:
+def read_history(run_dir: Path, recipe: Recipe, inputs: Sequence[str]) -> History:
     """The history of a run; an empty folder is a run that has not begun.
+
+    Videos that were lost after the last epoch do not matter; before it they would change the batches.
 
     Raises:
         ValueError: if the folder holds a run of another recipe, other texts or other videos, or a broken file.
     """
-    history, path = History(run_dir, inputs), run_dir / "history.json"
-    if not path.is_file():
-        return history
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: broken ({error}). Delete {run_dir} to train anew.") from error
-    same_recipe = saved["recipe"] == json.loads(json.dumps(asdict(recipe)))
-    if not same_recipe or saved["inputs"] != inputs:
-        other = "with other texts or videos" if same_recipe else "of another recipe"
+    if (saved := _saved(run_dir)) is None:
+        return History(run_dir, inputs)
+    other = ""
+    if saved["recipe"] != json.loads(json.dumps(asdict(recipe))):
+        other = "of another recipe"
+    elif saved["inputs"][0] != inputs[0]:
+        other = "with other texts or another list of videos"
+    elif saved["inputs"] != inputs and finished_history(run_dir, recipe.epochs) is None:
+        other = "that began when other videos of its list could be read: bring them back to go on"
+    if other:
         raise ValueError(f"{run_dir} holds a run {other}. Choose another run_dir, or delete it to train anew.")
-    history.rows, history.failed = saved["rows"], saved["failed"]
-    return history
+    return History(run_dir, saved["inputs"], saved["rows"], saved["failed"])
 
 
 def finished_history(run_dir: Path, epochs: int) -> History | None:
     """The history of a finished run, read from its folder alone; None if the run is not finished."""
-    try:
-        saved = json.loads((run_dir / "history.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    if len(saved["rows"]) != epochs or _states(run_dir):
+    if (saved := _saved(run_dir)) is None or len(saved["rows"]) != epochs or _states(run_dir):
         return None
     return History(run_dir, saved["inputs"], saved["rows"], saved["failed"])
+
+
+def _saved(run_dir: Path) -> dict | None:
+    path = run_dir / "history.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except ValueError as error:
+        raise ValueError(f"{path}: broken ({error}). Delete {run_dir} to train anew.") from error
 
 
 def load_finished(history: History, model: PrototypeClassifier) -> None:
@@ -138,16 +143,26 @@ def _remove(state: Path) -> None:
 def sole_writer(run_dir: Path) -> Iterator[None]:
     """Hold the folder for this process, and clear away what a killed one left half written.
 
+    Without locks on the file system nothing is cleared away, and a printed sentence says so.
+
     Raises:
         RuntimeError: if another process is training there.
     """
     with locked(make_folder(run_dir) / ".lock") as lock:
         if lock == "taken":
             raise RuntimeError(f"another process is training in {run_dir}: wait for it, or stop it.")
-        for pattern in (".resume-*", ".epoch_*", ".history.json*", ".metrics.jsonl*"):
-            for half_written in run_dir.glob(pattern):
-                half_written.unlink(missing_ok=True)
-        for state in run_dir.glob("resume-*.pt"):
-            if not state.with_suffix(".json").exists():
-                state.unlink()
+        if lock == "free":  # as on Lustre without its option flock
+            print(f"{run_dir}: no locks here; let one process alone train in it.", flush=True)
+        else:
+            _clear_away(run_dir)
         yield
+
+
+def _clear_away(run_dir: Path) -> None:
+    """Remove what a process that was killed left half written."""
+    for pattern in (".resume-*", ".epoch_*", ".history.json*", ".metrics.jsonl*"):
+        for half_written in run_dir.glob(pattern):
+            half_written.unlink(missing_ok=True)
+    for state in run_dir.glob("resume-*.pt"):
+        if not state.with_suffix(".json").exists():
+            state.unlink()

@@ -25,7 +25,7 @@ from motion_lib.training import checkpoints
 from motion_lib.training.checkpoints import History
 from motion_lib.training.memory import explained_out_of_memory
 from motion_lib.training.progress import Progress
-from motion_lib.training.recipe import PRECISIONS, Execution, Recipe, learning_rate
+from motion_lib.training.recipe import LONGEST_WAIT, PRECISIONS, Execution, Recipe, learning_rate
 from motion_lib.training.state import Run, State, Step, end_epoch, resume, save
 
 AfterEpoch = Callable[[int], dict[str, float] | None]
@@ -59,7 +59,8 @@ def fine_tune(
     fabric = fabric or single_device(model, recipe)
     clips, run_dir = clips_for(dataset, model.preprocess), Path(run_dir)
     texts = descriptions.select(clips.dataset.class_names).texts
-    inputs = content_hash(texts, clips.video_ids)
+    listed = sorted([*clips.video_ids, *clips.failed, *clips.dataset.missing])
+    inputs = [content_hash(texts, listed), content_hash(clips.video_ids)]
     history = checkpoints.read_history(run_dir, recipe, inputs)
     if fabric.broadcast(checkpoints.finished_history(run_dir, recipe.epochs) is not None):
         checkpoints.load_finished(history, model)
@@ -207,7 +208,7 @@ def _set_up(
     state = resume(fabric, model, optimizer, history)
     if fabric.is_global_zero:
         history.write(recipe)  # from now on the folder says whose run it is
-    hosts = dist.new_group(backend="gloo") if fabric.world_size > 1 else None
+    hosts = dist.new_group(backend="gloo", timeout=LONGEST_WAIT) if fabric.world_size > 1 else None
     classifier = ClassifierWithTexts(model, texts)
     if execution.compiled:
         classifier = torch.compile(classifier)

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import json
+import os
 import sys
 from collections import Counter
 from contextlib import nullcontext
@@ -369,19 +370,45 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path, straight):
     assert not any(path.exists() for path in litter)
 
 
+def without_one(clips, listed):
+    """The clips without the last; whether its video is still listed, as missing, or forgotten altogether."""
+    *items, last = clips.dataset.items
+    clips.dataset = replace(clips.dataset, items=tuple(items), missing=(last.video_id,) if listed else ())
+    return clips
+
+
+def test_a_finished_run_is_read_though_a_video_was_lost(tmp_path, straight):
+    train(tmp_path)
+    fewer = without_one(tiny.clips_in_memory(), listed=True)
+    assert_equals_straight_run(straight, *train(tmp_path, clips=fewer))
+    with pytest.raises(ValueError, match="holds a run with other texts or another list of videos"):
+        train(tmp_path, clips=without_one(tiny.clips_in_memory(), listed=False))
+
+
+def test_an_unfinished_run_needs_the_videos_that_it_began_with(tmp_path):
+    with pytest.raises(Interruption):
+        train(tmp_path, after_epoch=interrupt_after(1))
+    with pytest.raises(ValueError, match="that began when other videos of its list could be read: bring them back"):
+        train(tmp_path, clips=without_one(tiny.clips_in_memory(), listed=True))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF])
+def test_a_file_system_without_locks_trains_and_says_so(tmp_path, straight, monkeypatch, capsys, code):
+    litter = tmp_path / ".resume-0001-000001.pt.x.pt"
+    litter.write_bytes(b"half")
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert_equals_straight_run(straight, *train(tmp_path))
+    assert "no locks here; let one process alone train" in capsys.readouterr().out
+    assert litter.exists()  # another process may be writing it
+
+
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     with checkpoints.sole_writer(tmp_path), pytest.raises(RuntimeError, match="another process is training in"):
         train(tmp_path)
-
-
-def test_a_file_system_without_locks_lets_a_run_train(tmp_path, monkeypatch):
-    def flock(*arguments):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    (tmp_path / ".epoch_01.pt.a.pt").touch()
-    with checkpoints.sole_writer(tmp_path):
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_finished_run_is_read_not_repeated(tmp_path, straight):
