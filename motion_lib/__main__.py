@@ -122,12 +122,15 @@ def _train(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         raise WrongArguments(error) from error
     from motion_lib.experiment.experiment import Experiment
-    from motion_lib.training.launch import fabric_of
+    from motion_lib.experiment.launch import fabric_of
 
     if args.largest:
         print(Experiment(cfg).largest_at_once(args.method))
         return 0
-    history = Experiment(cfg).train(args.method, fabric_of(cfg))
+    fabric = fabric_of(cfg)
+    history = Experiment(cfg).train(args.method, fabric)
+    if fabric is not None and not fabric.is_global_zero:
+        return 0  # one of a group speaks
     for row in history.rows:
         print(f"epoch {row['epoch']}: loss {row['train_loss']:.3f}, top-1 {100 * row['train_acc1']:.1f} %")
     print(f"weights: {history.last_checkpoint.name}; unreadable videos: {len(history.failed)}")

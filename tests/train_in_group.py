@@ -15,8 +15,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from motion_lib.config import RunConfig
 from motion_lib.data.video import VideoReadError
+from motion_lib.experiment.launch import fabric_of
 from motion_lib.training import Execution, Recipe, fine_tune
-from motion_lib.training.launch import fabric_of
 
 CLIPS, BROKEN = 9, 4
 # Batches of 4, 4 and 1: in the last one a second device has nothing. No learning rate: every step can be compared.

@@ -10,7 +10,7 @@ from motion_lib.data.datasets import VideoDataset, check_missing, open_dataset
 from motion_lib.data.preprocessing import Preprocess
 from motion_lib.evaluation.protocols import SPLITS, ProtocolLists
 from motion_lib.experiment.cache import open_test_views
-from motion_lib.experiment.inputs import authors_csv, missing_inputs, resolved, stop_without
+from motion_lib.experiment.inputs import authors_csv, resolved
 from motion_lib.methods import DESCRIPTION_KINDS
 from motion_lib.miniature.build import MiniaturePaths, build
 from motion_lib.miniature.minimal_pairs import PairPaths, build_pairs
@@ -21,17 +21,9 @@ from motion_lib.texts.descriptions import DescriptionSet, changed_by_masking, re
 from motion_lib.texts.overlap import LEVELS, seen_texts, without_counterpart
 
 
-def open_data(cfg: RunConfig, models: bool = True) -> "Data":
-    """The data of a configuration; the miniature is built when it is first looked at.
-
-    Raises:
-        MissingInputs: with one list of everything that the profile lacks on this machine, see `missing_inputs`.
-    """
-    stop_without(cfg, missing_inputs(cfg, models))
-    if cfg.profile == "miniature":
-        return MiniatureData(cfg)
-    print(f"profile {cfg.profile!r}: all inputs are there.")
-    return OfficialData(cfg)
+def data_of(cfg: RunConfig) -> "Data":
+    """The data of a configuration, opened when they are first looked at; the miniature is then built."""
+    return MiniatureData(cfg) if cfg.profile == "miniature" else OfficialData(cfg)
 
 
 class Data(ABC):

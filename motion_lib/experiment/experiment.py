@@ -23,19 +23,19 @@ from motion_lib.evaluation.retrieval import RetrievalResult, score, score_all
 from motion_lib.experiment import cache as caches
 from motion_lib.experiment import precision
 from motion_lib.experiment.cache import features_kept
-from motion_lib.experiment.data import open_data
-from motion_lib.experiment.inputs import shortages
+from motion_lib.experiment.data import data_of
+from motion_lib.experiment.inputs import missing_inputs, shortages, stop_without
+from motion_lib.experiment.launch import launch, launched_by_torchrun
 from motion_lib.experiment.precision import agreement, computing_in
 from motion_lib.experiment.records import Measurement, Weights, device_name, write_record
 from motion_lib.experiment.runs import Runs
-from motion_lib.methods import DESCRIPTION_KINDS, Method, get_method
+from motion_lib.methods import DESCRIPTION_KINDS, METHODS, Method, get_method
 from motion_lib.miniature.knowledge import zero_shot_knowledge
 from motion_lib.models import loading, released
 from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.storage import code_of, content_hash
 from motion_lib.texts.descriptions import DescriptionSet
 from motion_lib.training import History, fine_tune
-from motion_lib.training.launch import launch, launched_by_torchrun
 from motion_lib.training.loop import ClassifierWithTexts, parameter_groups
 from motion_lib.training.memory import largest_in_training
 
@@ -66,7 +66,8 @@ class Experiment:
         models: False where none of this project's models will be trained or loaded, which then need not be there.
 
     Raises:
-        MissingInputs: with one list of everything that the profile lacks on this machine.
+        MissingInputs: with one list of everything that the profile lacks on this machine. The source is asked for
+            where a run is to be trained: to read a finished one, `Experiment` needs no video of it.
         ValueError: for a method to validate that is none.
     """
 
@@ -74,8 +75,15 @@ class Experiment:
         for key in cfg.validate:
             get_method(key)  # a name that is none would be left out in silence
         self.cfg = cfg
-        self.data = open_data(cfg, models)
+        self.data = data_of(cfg)
         self.runs = Runs(cfg, self.data)
+        lacking = missing_inputs(cfg, models)
+        if lacking and not missing_inputs(cfg, models, training=False) and any(map(self.runs.history, METHODS)):
+            print(f"profile {cfg.profile!r}: finished runs are read; to train, it lacks {'; '.join(lacking)}")
+            return
+        stop_without(cfg, lacking)
+        if cfg.profile != "miniature":
+            print(f"profile {cfg.profile!r}: all inputs are there.")
 
     def train(self, key: str, fabric: Fabric | None = None) -> History:
         """Fine-tune a method on the source data set; what is finished is read, what was cut off goes on.
@@ -87,6 +95,7 @@ class Experiment:
             fabric: what a member of torchrun's group brings.
 
         Raises:
+            MissingInputs: if a run is to be trained whose inputs are not there.
             RuntimeError: if the group fails.
             ValueError: as `fine_tune`.
         """
@@ -96,11 +105,18 @@ class Experiment:
             return History(run_dir)
         if finished := self.runs.history(key):
             return finished
+        stop_without(self.cfg, missing_inputs(self.cfg))
         if self.cfg.devices > 1 and not launched_by_torchrun():
+            self.__dict__.pop("vanilla", None)  # the group is to have its memory
             launch(self.cfg, key, run_dir)
             if not (finished := self.runs.history(key)):
                 raise RuntimeError(f"the group of {self.cfg.devices} devices ended, {run_dir.name} is not finished.")
             return finished
+        if fabric is None or fabric.is_global_zero:
+            warned = (f"Warning. {lack}." for lack in shortages(self.cfg, fabric.world_size if fabric else 1))
+            for sentence in (*self.runs.of_other_identity(method), *warned):
+                print(sentence, flush=True)
+            self.runs.note_identity(method)
         model = self.runs.load(method)
         if fabric is not None:
             model = model.to(fabric.device)
@@ -108,9 +124,6 @@ class Experiment:
             clips = self.data.clips(self.cfg.source, "train", model.preprocess)  # one process fills the frame cache
         validate = partial(self._validate, method, model, run_dir, fabric) if key in self.cfg.validate else None
         texts = self.runs.training_texts(method)
-        if fabric is None or fabric.is_global_zero:
-            for shortage in shortages(self.cfg, fabric.world_size if fabric else 1):
-                print(f"Warning. {shortage}.", flush=True)
         return fine_tune(model, clips, texts, self.runs.recipe(), run_dir, self.runs.execution(), validate, fabric)
 
     def _validate(

@@ -43,11 +43,12 @@ def authors_csv(cfg: RunConfig, dataset: str, kind: str) -> Path:
     return cfg.data_root / cfg.descriptions_dir / DATASETS[dataset].texts[kind]
 
 
-def missing_inputs(cfg: RunConfig, models: bool = True) -> list[str]:
+def missing_inputs(cfg: RunConfig, models: bool = True, training: bool = True) -> list[str]:
     """One sentence for each input that the run needs and the machine lacks; empty for the miniature.
 
     Args:
         models: False where none of this project's models is trained or loaded: the targets and all texts are enough.
+        training: False where models are loaded and none is trained: no video of the source, no memory for it.
 
     Raises:
         ValueError: as `check_datasets`.
@@ -56,7 +57,7 @@ def missing_inputs(cfg: RunConfig, models: bool = True) -> list[str]:
     if cfg.profile == "miniature":
         return []
     lacking = []
-    for name in (cfg.source, *cfg.targets) if models else cfg.targets:
+    for name in (cfg.source, *cfg.targets) if models and training else cfg.targets:
         lists, videos = DATASETS[name].lists, DATASETS[name].videos
         for what, pattern, beside in (("official lists", lists, ()), ("videos", videos, {cfg.data_root / lists})):
             if not any(path.is_dir() and path not in beside for path in cfg.data_root.glob(pattern)):

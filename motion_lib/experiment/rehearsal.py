@@ -32,10 +32,10 @@ from motion_lib.data.packed import PackedFrames, Packing
 from motion_lib.data.preprocessing import Preprocess
 from motion_lib.evaluation.features import encode_videos
 from motion_lib.experiment import stand_in
-from motion_lib.experiment.inputs import authors_csv, backbone_file, missing_inputs
+from motion_lib.experiment.inputs import authors_csv, clips_at_once, missing_inputs
 from motion_lib.methods import METHODS, TABLE_METHODS
 from motion_lib.miniature.pretrain import TinyClip, build
-from motion_lib.models.clip import input_resolution
+from motion_lib.models.clip import backbone_file
 from motion_lib.models.loading import default_preprocess
 from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.models.released import RELEASES
@@ -104,17 +104,17 @@ class Rehearsal:
         self.batch: TrainingBatch | None = None  # one of the loader's
         self.trained_per_sec = self.encoded_per_sec = 0.0  # clips
 
-    @cached_property
+    @property
     def preprocess(self) -> Preprocess:
         """Of our method with the configured backbone."""
-        pixels = input_resolution(self.cfg.backbone) if self.official else TinyClip().resolution
-        return default_preprocess("motion", pixels, self.cfg.num_frames)
+        return self.model.preprocess
 
     @cached_property
     def model(self) -> PrototypeClassifier:
         """Our method on the configured device; random weights where there are no others."""
         clip_model = stand_in.backbone(self.cfg.backbone, self._weights) if self.official else build(TinyClip()).float()
-        return PrototypeClassifier(clip_model, self.preprocess).to(self.cfg.torch_device)
+        preprocess = default_preprocess("motion", clip_model.visual.input_resolution, self.cfg.num_frames)
+        return PrototypeClassifier(clip_model, preprocess).to(self.cfg.torch_device)
 
     @property
     def _weights(self) -> Path:
@@ -169,9 +169,8 @@ class Rehearsal:
     @property
     def _piece(self) -> int:
         """Clips that go through the model at once on one device."""
-        share = -(-self.cfg.batch_size // self.cfg.devices)
         slow = self.official and self.cfg.torch_device.type == "cpu"
-        return min(self.cfg.at_once or share, share, _ON_A_CPU if slow else share)
+        return min(clips_at_once(self.cfg), _ON_A_CPU if slow else self.cfg.batch_size)
 
     def disk(self) -> Iterator[Check]:
         """Writable places, their space, and whether their clock is this machine's."""
@@ -303,10 +302,10 @@ class Rehearsal:
             dataset = self.source if not self.official else stand_in.clips(self.folder / "films", wanted)
         model, few = self.model.eval(), stand_in.some(dataset, 2)
         started = time.perf_counter()
-        encode_videos(model, few, num_workers=0, device=cfg.torch_device)
+        encode_videos(model, few)
         each = (time.perf_counter() - started) / len(few)
         part = stand_in.some(dataset, max(2, min(wanted, int(self.part_sec / each))))
-        encoded = encode_videos(model, part, num_workers=cfg.num_workers, device=cfg.torch_device)
+        encoded = encode_videos(model, part, num_workers=cfg.num_workers)
         self.encoded_per_sec = len(part) / encoded.wall_time_sec
         found = f"{len(part)} videos of {dataset.name} in {encoded.wall_time_sec:.1f} s, {self.encoded_per_sec:.3g}/s"
         yield Check("Validation", f"{found}; {len(encoded.failed)} unreadable", LOOK if encoded.failed else FINE)

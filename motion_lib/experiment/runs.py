@@ -1,5 +1,6 @@
 """The runs of one configuration: what each trains with, where it lies, whether it is finished, what its weights are."""
 
+import json
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -11,14 +12,16 @@ from motion_lib.experiment.data import Data
 from motion_lib.experiment.records import Weights
 from motion_lib.methods import Method, get_method
 from motion_lib.models import loading
-from motion_lib.models.clip import backbone_file, input_resolution
-from motion_lib.models.loading import default_preprocess, load_model
+from motion_lib.models.clip import backbone_file, published_sha256
+from motion_lib.models.loading import load_model
 from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.models.released import RELEASES, Release, load_official
-from motion_lib.storage import code_of, content_hash, file_sha256
+from motion_lib.storage import code_of, content_hash, file_sha256, write_json
 from motion_lib.texts.descriptions import DescriptionSet
 from motion_lib.training import Execution, History, Recipe, loop
 from motion_lib.training.checkpoints import finished_history
+
+_IDENTITY = "identity.json"  # beside a run's checkpoints
 
 
 @cache
@@ -66,22 +69,43 @@ class Runs:
         method = get_method(key)
         return method.trained and self.release(method) is None
 
+    def identity(self, method: Method) -> dict[str, object]:
+        """Everything that decides a method's training, by the names that a message uses."""
+        return asdict(self.recipe()) | {
+            "num_frames": self.cfg.num_frames,
+            "architecture": (method.architecture, method.head, method.training_texts),
+            "texts": self.training_texts(method).sha256,
+            "backbone": self.backbone_identity(),
+            "source": self.data.label or self.cfg.source,
+            "code": trained_by(),
+        }
+
     def folder(self, method: Method) -> Path:
-        """Folder of a method's checkpoints, named by everything that decides its training."""
-        backbone = self.data.backbone
-        made_from = (
-            asdict(self.recipe()),
-            (method.architecture, method.head, method.training_texts),
-            self.training_texts(method).sha256,
-            self.backbone_identity(),
-            self.data.label or self.cfg.source,
-            default_preprocess("clip", input_resolution(backbone), self.cfg.num_frames).as_dict(),
-        )
-        identity = content_hash(*made_from, trained_by())
+        """Folder of a method's checkpoints, named by its identity."""
+        identity = content_hash(self.identity(method))
         return self.cfg.results_dir / "runs" / f"{method.key}-seed{self.cfg.seed}-{identity}"
 
+    def note_identity(self, method: Method) -> None:
+        """Write beside a method's checkpoints what they come from, for `of_other_identity`."""
+        write_json(self.folder(method) / _IDENTITY, self.identity(method))
+
+    def of_other_identity(self, method: Method) -> list[str]:
+        """A sentence for each run of this method and seed that lies beside its folder, newest first."""
+        folder, now = self.folder(method), json.loads(json.dumps(self.identity(method)))
+        beside = [other for other in folder.parent.glob(f"{method.key}-seed{self.cfg.seed}-*") if other != folder]
+        found = []
+        for other in sorted(beside, key=lambda path: path.stat().st_mtime, reverse=True):
+            path = other / _IDENTITY
+            was = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            changed = [name for name in now if was and was.get(name) != now[name]]
+            why = f"{', '.join(changed or ['code or parameters'])} changed since"
+            found.append(f"runs/{other.name} of an older identity lies beside and is not read: {why}.")
+        return found[:3] + ([f"({len(found) - 3} more)"] if len(found) > 3 else [])
+
     def backbone_identity(self) -> str:
-        """SHA-256 of the backbone's file; its name while that is not there."""
+        """SHA-256 of the backbone's file, which OpenAI publishes for its own; a path while nothing is there."""
+        if published := published_sha256(self.data.backbone):
+            return published
         path = backbone_file(self.data.backbone)
         if not path.is_file():
             return self.data.backbone

@@ -9,7 +9,6 @@ import re
 import sys
 import warnings
 from collections.abc import Collection
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -42,7 +41,6 @@ with warnings.catch_warnings():
     from clip.model import CLIP, ModifiedResNet, QuickGELU, ResidualAttentionBlock, VisionTransformer  # noqa: F401
 
 CONTEXT_LENGTH = 77
-_LARGER_INPUT = {"RN50x4": 288, "RN50x16": 384, "RN50x64": 448, "ViT-L/14@336px": 336}  # of OpenAI's; else 224
 CLIP_CACHE = home() / ".cache" / "clip"  # where the package clip keeps them, too
 _WITHOUT_QUICK_GELU = ("open_clip", "openclip", "laion", "datacomp", "commonpool")  # in names of files
 
@@ -133,12 +131,10 @@ def build_clip(state: dict[str, Tensor], source: str) -> CLIP:
     return model.eval()
 
 
-@cache
-def input_resolution(backbone: str | Path) -> int:
-    """Side of the pictures that a CLIP takes, in pixels; by an OpenAI name without loading it."""
-    if str(backbone) in clip.available_models():
-        return _LARGER_INPUT.get(str(backbone), 224)
-    return load_clip(backbone).visual.input_resolution
+def published_sha256(backbone: str) -> str | None:
+    """SHA-256 of OpenAI's file of this name, which `clip.load` holds it to; None for any other backbone."""
+    url = clip.clip._MODELS.get(backbone)  # ".../<SHA-256>/ViT-B-16.pt"
+    return url and url.split("/")[-2]
 
 
 def longest(tokens: Tensor) -> int:

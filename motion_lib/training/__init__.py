@@ -1,4 +1,4 @@
-"""Fine-tuning by text prototypes (paper, section 4.2 and appendix A): recipe, loop, checkpoints, launch."""
+"""Fine-tuning by text prototypes (paper, section 4.2 and appendix A): recipe, loop, checkpoints."""
 
 from motion_lib.training.checkpoints import History
 from motion_lib.training.loop import Execution, fine_tune, parameter_groups

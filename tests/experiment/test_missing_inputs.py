@@ -8,7 +8,6 @@ import torch
 
 from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
-from motion_lib.experiment.data import open_data
 from motion_lib.experiment.experiment import Experiment
 from motion_lib.experiment.inputs import MissingInputs, missing_inputs
 from motion_lib.experiment.notebook import begin
@@ -58,7 +57,7 @@ def test_what_is_there_is_not_asked_for(paper, capsys):
         path.parent.mkdir(parents=True, exist_ok=True)
         whole_file(path) if path.suffix else path.mkdir()
     assert missing_inputs(paper) == []
-    open_data(paper)
+    Experiment(paper)
     assert "all inputs are there" in capsys.readouterr().out
 
 

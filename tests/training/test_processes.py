@@ -15,9 +15,9 @@ import torch
 
 from motion_lib import __main__ as command
 from motion_lib.config import REPOSITORY, RunConfig
+from motion_lib.experiment import launch as launching
 from motion_lib.experiment.experiment import Experiment
 from motion_lib.storage import read_lines
-from motion_lib.training import launch as launching
 from tests.conftest import SMOKE
 
 pytestmark = pytest.mark.slow

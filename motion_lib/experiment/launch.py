@@ -1,21 +1,23 @@
 """Several devices from one notebook: torchrun as a subprocess, its log streamed."""
 
+import gc
+import io
 import os
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 
+import torch
 import yaml
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
 from motion_lib.config import RunConfig
 from motion_lib.storage import write_text
-from motion_lib.training.recipe import PRECISIONS
+from motion_lib.training.recipe import LONGEST_WAIT, PRECISIONS
 
 _SHOWN_LINES = 40  # of the log, in an error
 
@@ -34,15 +36,16 @@ def write_config(cfg: RunConfig, run_dir: Path) -> Path:
 def launch(cfg: RunConfig, key: str, run_dir: Path, say: Callable[[str], None] = print) -> None:
     """Train a method by `cfg.devices` processes of this machine, one a device; returns when it is done.
 
-    Several machines: start the printed command on each of them with torchrun's --nnodes and --rdzv-endpoint.
+    Several machines: see notebooks/cluster.md.
     An interruption (Ctrl-C, the notebook's stop button) ends the group; the run goes on from its last state.
 
     Args:
-        say: takes each line of the group's log.
+        say: takes each line of the group's log; its progress bar goes to stderr, where it stays one line.
 
     Raises:
         RuntimeError: with the end of the log, if it fails.
     """
+    free_memory(say)
     config = write_config(cfg, run_dir)
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cfg.devices)),
@@ -50,16 +53,37 @@ def launch(cfg: RunConfig, key: str, run_dir: Path, say: Callable[[str], None] =
     ]
     say(f"torchrun --nproc-per-node {cfg.devices} -m motion_lib train {key} --config {config.name}")
     last: deque[str] = deque(maxlen=_SHOWN_LINES)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as group:
+    at_once = {**os.environ, "PYTHONUNBUFFERED": "1"}  # no line waits for others
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=at_once) as group:
         try:
-            for line in group.stdout:
-                last.append(line.rstrip())
-                say(last[-1])
+            stream(io.TextIOWrapper(group.stdout, errors="replace", newline=""), say, last)
         except BaseException:
             group.terminate()  # torchrun hands it on to its workers
             raise
     if group.returncode:
         raise RuntimeError(f"training on {cfg.devices} devices failed (exit {group.returncode}):\n" + "\n".join(last))
+
+
+def free_memory(say: Callable[[str], None]) -> None:
+    """Give back what nothing refers to: the group is to have this process's GPU, too."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    if (held := torch.cuda.memory_allocated() / 1e9) > 0.1:
+        say(f"this process still holds {held:.1f} GB of its GPU, which the group could use: delete its models first.")
+
+
+def stream(log: io.TextIOWrapper, say: Callable[[str], None], last: deque[str]) -> None:
+    """Hand on lines to `say` and `last`, and to stderr the states of a bar, each of which ends with a return."""
+    in_bar = False
+    for piece in log:
+        text, state = piece.rstrip("\r\n"), piece.endswith("\r")
+        if not state:
+            last.append(text)
+        if state or in_bar:  # the last state ends as a line does
+            print(text, end=piece[-1], file=sys.stderr, flush=True)
+        else:
+            say(text)
+        in_bar = state and bool(text.strip())
 
 
 def fabric_of(cfg: RunConfig) -> Fabric | None:
@@ -78,7 +102,7 @@ def fabric_of(cfg: RunConfig) -> Fabric | None:
         devices=local,
         num_nodes=everywhere // local,
         # They wait for each other while an epoch is scored, the first time for longer than torch's half hour.
-        strategy=DDPStrategy(timeout=timedelta(days=1)) if everywhere > 1 else "auto",
+        strategy=DDPStrategy(timeout=LONGEST_WAIT) if everywhere > 1 else "auto",
         precision=PRECISIONS[cfg.precision],
     )
     fabric.launch()
