@@ -82,7 +82,7 @@ class Experiment:
             print(f"profile {cfg.profile!r}: finished runs are read; to train, it lacks {'; '.join(lacking)}")
             return
         stop_without(cfg, lacking)
-        if cfg.profile != "miniature":
+        if cfg.profile != "miniature" and not launched_by_torchrun():
             print(f"profile {cfg.profile!r}: all inputs are there.")
 
     def train(self, key: str, fabric: Fabric | None = None) -> History:

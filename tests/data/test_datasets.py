@@ -3,12 +3,13 @@
 import os
 import re
 import shutil
+import time
 import unicodedata
 
 import numpy as np
 import pytest
 
-from motion_lib.data import video
+from motion_lib.data import datasets, video
 from motion_lib.data.datasets import VIDEO_SUFFIXES, TooManyMissing, check_missing, open_dataset
 
 ODD_NAMES = (  # every character that occurs in HMDB-51's file names and means something to a shell or a glob
@@ -394,6 +395,63 @@ def test_lists_that_other_programs_saved(request, layout):
         lines = path.read_text().replace("/", "\\").splitlines()
         path.write_bytes(("\ufeff\r\n" + "".join(f" {line} \t\r\n\r\n" for line in lines)).encode())
     assert open_dataset(name, root) == expected
+
+
+# --- opened again ---
+
+
+def settle(root, age=3600):
+    """Let every folder and file below `root` be as old as that, in seconds."""
+    then = time.time() - age
+    for path in (root, *root.rglob("*")):
+        os.utime(path, (then, then))
+
+
+def add_beside(root):
+    touch(root / "train" / "riding a bike" / "bbbbbbbbbbb_001200_001210.mp4")
+
+
+def add_below_a_link(root):
+    touch(root.parent / "elsewhere" / "bbbbbbbbbbb.mp4")
+
+
+def add_a_folder(root):
+    touch(root / "replacement" / "more" / "bbbbbbbbbbb.mp4")
+
+
+def remove(root):
+    (root / "train" / "riding a bike" / "-aaaaaaaaaa_000000_000010.mp4").unlink()
+
+
+def shorten_the_list(root):
+    path = root / "annotations" / "train.csv"
+    write_lines(path, *path.read_text().splitlines()[:-1])
+
+
+@pytest.mark.parametrize("change", [add_beside, add_below_a_link, add_a_folder, remove, shorten_the_list])
+@pytest.mark.parametrize("age", [3600, 0])
+def test_what_changed_is_seen_when_it_is_opened_again(kinetics, change, age):
+    """Whether the folders were old before, so that what was opened is kept, or written just now."""
+    root = kinetics / "kinetics400"
+    (kinetics / "elsewhere").mkdir()
+    (root / "train" / "linked").symlink_to(kinetics / "elsewhere")
+    (root / "train" / "back").symlink_to(root)  # a link that leads in circles
+    settle(kinetics, age)
+    before = open_dataset("kinetics400", kinetics, subset="all")
+    change(root)
+    after = open_dataset("kinetics400", kinetics, subset="all")
+    assert (after.items, after.missing) != (before.items, before.missing)
+
+
+def test_what_did_not_change_is_not_read_again(kinetics, monkeypatch):
+    settle(kinetics)
+    opened = {subset: open_dataset("kinetics400", kinetics, subset=subset) for subset in ("train", "val", "all")}
+    monkeypatch.setattr(datasets, "_LAYOUTS", {})
+    monkeypatch.chdir(kinetics.parent)
+    for subset, dataset in opened.items():
+        assert open_dataset("kinetics400", kinetics.relative_to(kinetics.parent), 1, subset) is dataset
+    with pytest.raises(KeyError):
+        open_dataset("kinetics400", kinetics, split=2, subset="val")
 
 
 # --- any folder ---

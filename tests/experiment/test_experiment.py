@@ -3,11 +3,14 @@
 Its numbers mean nothing (a few steps on a few clips); that everything fits together does.
 """
 
+import gc
 import inspect
 import json
 import os
 import re
+import shutil
 import sys
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +32,7 @@ from motion_lib.models import loading
 from motion_lib.report import texts_and_videos as overview
 from motion_lib.storage import atomic_path, file_sha256, imported_by
 from motion_lib.texts.descriptions import squeeze_key
-from motion_lib.training import loop
+from motion_lib.training import History, loop
 from tests.conftest import SMOKE
 
 pytestmark = pytest.mark.slow
@@ -62,6 +65,52 @@ def test_a_finished_run_is_looked_up(smoke, monkeypatch):
     assert Experiment(smoke.cfg).checkpoint("motion") == history.last_checkpoint
     assert again.rows == history.rows
     assert again.last_checkpoint.stat().st_mtime_ns == before
+
+
+def test_another_identity_is_named_with_what_changed(smoke, tmp_path, monkeypatch, capsys):
+    """Before a run is trained; what is finished is looked up without a word, and other methods are not its kin."""
+    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path))
+    monkeypatch.setattr(experiment_module, "fine_tune", lambda *given, **_: History(given[4]))
+    first = changed(smoke, validate=[])
+    first.train("motion")
+    first.train("names")
+    without = first.cfg.results_dir / "runs" / "motion-seed0-0123456789abcdef"  # of a version that wrote no identity
+    without.mkdir()
+    assert "older identity" not in capsys.readouterr().out
+    changed(smoke, validate=[], lr=0.5, num_frames=3).train("motion")
+    said = capsys.readouterr().out.splitlines()
+    known = first.runs.folder(METHODS["motion"]).name
+    assert said == [
+        f"runs/{without.name} of an older identity lies beside and is not read: code or parameters changed since.",
+        f"runs/{known} of an older identity lies beside and is not read: lr, num_frames changed since.",
+    ]
+    for number in range(5):
+        (without.parent / f"motion-seed0-{number}").mkdir()
+    first.train("motion")
+    assert capsys.readouterr().out.splitlines()[3:] == ["(4 more)"]
+
+
+def test_a_folder_is_named_without_reading_a_backbone(smoke, monkeypatch):
+    monkeypatch.setattr(loading, "load_clip", lambda *_: pytest.fail("the backbone was loaded"))
+    monkeypatch.setattr(runs_module, "file_sha256", lambda *_: pytest.fail("OpenAI's file was read"))
+    official = changed(smoke, backbone="ViT-B/16")
+    assert official.runs.identity(METHODS["motion"])["backbone"].startswith("5806e77cd80f8b59")
+    assert official.runs.history("motion") is None
+
+
+def test_what_a_notebook_holds_is_freed_before_a_group_starts(smoke, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path))
+    several, held = changed(smoke, devices=2, device="cpu"), []
+    alive = weakref.ref(several.vanilla.model)
+
+    def launch(cfg, key, run_dir):
+        gc.collect()
+        held.append(alive())
+
+    monkeypatch.setattr(experiment_module, "launch", launch)
+    with pytest.raises(RuntimeError, match="the group of 2 devices ended"):
+        several.train("motion")
+    assert held == [None]
 
 
 def test_a_run_is_named_by_what_decides_it(smoke):
@@ -285,6 +334,26 @@ def test_the_papers_profile_runs_where_its_inputs_are(paper):
     caches = {path.name.rpartition("-")[0]: path for path in (paper.cfg.data_root / "frames").iterdir()}
     assert set(caches) == {"kinetics400-train-packed", "kinetics400-views", "ucf101-views", "hmdb51-views"}
     assert len(list(caches["ucf101-views"].iterdir())) == len(paper.data.dataset("ucf101", "all"))
+
+
+def test_a_finished_run_is_read_without_its_source(paper, capsys):
+    """No list, no video, no packed frame of it; to train another method they are asked for in one list."""
+    rows, before = paper.train("motion").rows, paper.measure("motion")
+    shutil.rmtree(paper.cfg.data_root / "kinetics400")
+    shutil.rmtree(paper.cfg.data_root / "frames")
+    again = Experiment(paper.cfg)
+    assert (
+        "finished runs are read; to train, it lacks kinetics400: official lists, expected in" in capsys.readouterr().out
+    )
+    assert again.train("motion").rows == rows
+    for cell, found in again.measure("motion").items():
+        np.testing.assert_array_equal(found.scores, before[cell].scores)
+    with pytest.raises(
+        MissingInputs, match=r"lacks 2 inputs .*\n  - kinetics400: official lists.*\n  - kinetics400: vid"
+    ):
+        again.train("names")
+    with pytest.raises(MissingInputs, match="lacks 2 inputs"):
+        Experiment(replace(paper.cfg, lr=0.5))  # of which nothing is finished
 
 
 def test_features_are_made_again_of_other_videos_or_weights(paper):

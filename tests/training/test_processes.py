@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -15,8 +16,10 @@ import torch
 
 from motion_lib import __main__ as command
 from motion_lib.config import REPOSITORY, RunConfig
+from motion_lib.experiment import experiment as experiment_module
 from motion_lib.experiment import launch as launching
 from motion_lib.experiment.experiment import Experiment
+from motion_lib.methods import METHODS
 from motion_lib.storage import read_lines
 from tests.conftest import SMOKE
 
@@ -137,15 +140,70 @@ def test_two_processes_give_the_gradients_and_metrics_of_one(tmp_path, kind, tex
     assert one["failed"] == two["failed"] == {"clip_4": "broken"}
 
 
+SLURM = {  # of the commands, what the scripts of notebooks/cluster.md ask of Slurm
+    "scontrol": "echo 127.0.0.1",
+    "srun": 'while [[ $1 == --* ]]; do shift; done; "$@" & one=$!; "$@" & two=$!; wait $one && wait $two',
+    "CPUS_PER_TASK": "1",
+    "JOB_ID": "7",
+    "JOB_NODELIST": "node[1-2]",
+    "NNODES": "2",
+    "GPUS_ON_NODE": "1",
+}
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """The scripts of cluster.md, ready to run where two agents on this machine stand for two nodes."""
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    places = [tmp_path / "slurm", Path(sys.executable).parent, os.environ["PATH"]]
+    monkeypatch.setenv("PATH", ":".join(map(str, places)))
+    places[0].mkdir()
+    for name, value in SLURM.items():
+        if name.isupper():
+            monkeypatch.setenv(f"SLURM_{name}", value)
+        else:
+            (places[0] / name).write_text(f"#!/bin/bash\n{value}\n")
+            (places[0] / name).chmod(0o755)
+    scripts = re.findall(r"```bash\n(#!.*?)```", (REPOSITORY / "notebooks" / "cluster.md").read_text(), re.DOTALL)
+
+    def start(number, *arguments):
+        script = scripts[number].replace("29500", str(free_port()))
+        command = ["bash", "-c", script, "job.sbatch", *map(str, arguments)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return start
+
+
+def test_the_commands_for_a_cluster_pack_and_train(paper, cluster, monkeypatch):
+    """Two tasks of the job array, then two agents of torchrun that validate, pack nothing and speak once."""
+    cfg, preprocess = paper.cfg, paper.runs.load(METHODS["motion"]).preprocess
+    tasks = [cluster(0, "--frames", cfg.num_frames, "--short-side", preprocess.short_side) for _ in "01"]
+    said = [task.communicate()[0] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], said
+    (packed,) = (cfg.data_root / "frames").iterdir()
+    names = ("backbone", "baselines", "num_frames", "num_workers", "epochs", "warmup_epochs", "lr", "seed")
+    training = cluster(1, *overrides(**{name: getattr(cfg, name) for name in names}))
+    said = training.communicate()[0]
+    assert training.returncode == 0, said
+    assert said.count("epoch 1: loss") == said.count("epoch 1: source") == 1, said
+    assert list((cfg.data_root / "frames").iterdir()) == [packed]
+    monkeypatch.setattr(experiment_module, "fine_tune", lambda *_, **__: pytest.fail("trained again"))
+    history = paper.train("motion")  # the same folder as here
+    assert history.rows[0]["clips"] == len(paper.data.dataset("kinetics400", "train"))
+
+
 def test_a_notebook_starts_the_group_and_shows_its_log(smoke, tmp_path, monkeypatch, capsys):
     smoke.data.paths  # noqa: B018
     monkeypatch.setenv("MOTION_RESULTS", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     cfg = RunConfig.load("miniature", **SMOKE | {"devices": 2, "epochs": 1, "validate": ["names"], "device": "cpu"})
     history = Experiment(cfg).train("names")
-    shown = capsys.readouterr().out
+    shown, bar = capsys.readouterr()
     assert "torchrun --nproc-per-node 2 -m motion_lib train names --config config.yaml" in shown
-    assert "epoch 1: loss" in shown
+    assert shown.count("epoch 1: loss") == 1  # one of the two speaks
+    assert "fine-tuning" not in shown
+    assert "fine-tuning: 100%" in bar.rsplit("\r", 1)[-1]
     assert history.last_checkpoint.is_file()
     assert history.rows[0]["clips"] == len(smoke.data.dataset("miniature-source", "train"))
     validated = read_lines(history.run_dir / "metrics.jsonl")[-1]  # by both, told once
