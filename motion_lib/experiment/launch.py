@@ -56,7 +56,8 @@ def launch(cfg: RunConfig, key: str, run_dir: Path, say: Callable[[str], None] =
     at_once = {**os.environ, "PYTHONUNBUFFERED": "1"}  # no line waits for others
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=at_once) as group:
         try:
-            stream(io.TextIOWrapper(group.stdout, errors="replace", newline=""), say, last)
+            with io.TextIOWrapper(group.stdout, errors="replace", newline="") as log:
+                stream(log, say, last)
         except BaseException:
             group.terminate()  # torchrun hands it on to its workers
             raise

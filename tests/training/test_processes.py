@@ -202,7 +202,7 @@ def test_a_notebook_starts_the_group_and_shows_its_log(smoke, tmp_path, monkeypa
     shown, bar = capsys.readouterr()
     assert "torchrun --nproc-per-node 2 -m motion_lib train names --config config.yaml" in shown
     assert shown.count("epoch 1: loss") == 1  # one of the two speaks
-    assert "fine-tuning" not in shown
+    assert "fine-tuning: 100%" not in shown  # (a warning may end the line of a state)
     assert "fine-tuning: 100%" in bar.rsplit("\r", 1)[-1]
     assert history.last_checkpoint.is_file()
     assert history.rows[0]["clips"] == len(smoke.data.dataset("miniature-source", "train"))
