@@ -170,11 +170,13 @@ def test_only_training_pays_for_the_estimate_of_its_memory(paper, monkeypatch, c
     cfg = RunConfig.load("paper", device="cuda", batch_size=40)
     assert not any("memory" in item for item in inputs.missing_inputs(cfg))
     trained = []
+    monkeypatch.setattr(experiment_module, "missing_inputs", lambda cfg: [])
     monkeypatch.setattr(experiment_module, "fine_tune", lambda *arguments: trained.append(arguments))
     runs = SimpleNamespace(
         folder=lambda method: None, trains=lambda key: True, history=lambda key: None,
         load=lambda method: torch.nn.Linear(1, 1, device="meta"), training_texts=lambda method: None,
-        recipe=lambda: None, execution=lambda: None,
+        recipe=lambda: None, execution=lambda: None, of_other_identity=lambda method: (),
+        note_identity=lambda method: None,
     )  # fmt: skip
     monkeypatch.setattr(torch.nn.Linear, "preprocess", None, raising=False)
     experiment = SimpleNamespace(cfg=cfg, runs=runs, data=SimpleNamespace(clips=lambda *_: None), _validate=print)

@@ -724,7 +724,7 @@ def truncate(path):
     ("damage", "name", "error", "message"),
     [
         (truncate, "history.json", ValueError, r"history\.json: broken .*Delete .* to train anew"),
-        (truncate, "epoch_04.pt", ValueError, r"epoch_04\.pt: not a readable checkpoint"),
+        (truncate, "epoch_04.pt", ValueError, r"epoch_04\.pt is half a file"),
         ("unlink", "epoch_04.pt", FileNotFoundError, r"epoch_04\.pt: no such checkpoint"),
     ],
 )
