@@ -6,7 +6,6 @@ together; None makes every clip a group of its own.
 """
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +72,7 @@ def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike, alternative: str =
     """p-value of McNemar's exact test that a and b are equally often right on the same clips.
 
     Only clips on which one is right and the other wrong count; with none of these p is 1. Clips are taken to
-    be independent: where they come in groups, prefer `bootstrap_difference` with `groups`.
+    be independent: where they come in groups, prefer `bootstrap_mean` of `paired_difference` with `groups`.
 
     Args:
         alternative: "two-sided", or one-sided: "greater" (a is right more often) or "less".
@@ -91,45 +90,6 @@ def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> np.ndarray:
     if len(a) != len(b):
         raise ValueError(f"correct_a has {len(a)} clips, correct_b {len(b)}; pair them by clip.")
     return a.astype(np.int64) - b.astype(np.int64)
-
-
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """Holm's step-down adjusted p-values (Holm 1979), for the family-wise error.
-
-    `scipy.stats.false_discovery_control` offers Benjamini-Hochberg and -Yekutieli only, hence these lines.
-
-    Returns:
-        (M,) float64, in the order given.
-
-    Raises:
-        ValueError: unless (M,) with 0 <= p <= 1.
-    """
-    p_values = np.asarray(p_values, dtype=np.float64)
-    if p_values.ndim != 1 or not ((p_values >= 0) & (p_values <= 1)).all():
-        raise ValueError(f"p_values: expected one dimension and values in [0, 1], got {p_values}.")
-    order = np.argsort(p_values, kind="stable")
-    still_open = np.arange(len(p_values), 0, -1)  # hypotheses not yet rejected at each step
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * still_open), 1.0)
-    return adjusted
-
-
-def grim_consistent(percent: float, n: int, decimals: int = 2) -> bool:
-    """Whether some whole number of n clips, in percent rounded to `decimals`, is the reported `percent`.
-
-    The GRIM test (Brown and Heathers 2017), in exact arithmetic; a tie may round either way. It says nothing (always
-    True) once 100 / n <= 10**-decimals.
-
-    Raises:
-        ValueError: if `percent` is not in [0, 100] or has more decimals, or if n < 1.
-    """
-    if n < 1 or decimals < 0 or not 0 <= percent <= 100:
-        raise ValueError(f"{percent} % of {n} clips at {decimals} decimals; expected n >= 1 and 0 <= percent <= 100.")
-    reported = Fraction(str(float(percent)))  # the number as printed, not its binary neighbour
-    if (reported * 10**decimals).denominator != 1:
-        raise ValueError(f"{percent} % has more than {decimals} decimals; give the number of decimals it has.")
-    nearest = round(reported * n / 100)
-    return abs(Fraction(100 * nearest, n) - reported) <= Fraction(1, 2 * 10**decimals)
 
 
 # --- resampling ---
@@ -168,20 +128,6 @@ def bootstrap_accuracy(
     """Accuracy, as `bootstrap_mean` of right and wrong answers."""
     correct = _as_bool(correct, "correct")
     return bootstrap_mean(correct, groups, resamples=resamples, confidence=confidence, seed=seed)
-
-
-def bootstrap_difference(
-    correct_a: ArrayLike,
-    correct_b: ArrayLike,
-    groups: ArrayLike | None = None,
-    *,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Accuracy of a minus accuracy of b on the same clips, paired, as `bootstrap_mean` of the differences."""
-    difference = paired_difference(correct_a, correct_b)
-    return bootstrap_mean(difference, groups, resamples=resamples, confidence=confidence, seed=seed)
 
 
 def smallest_detectable(

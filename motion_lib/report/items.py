@@ -7,13 +7,14 @@ own number measured? The second has an answer in the profile `paper` alone: the 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import product
 
 import pandas as pd
 
 from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
-from motion_lib.evaluation.intervals import Interval, grim_consistent, wilson_interval
+from motion_lib.evaluation.intervals import Interval, wilson_interval
 from motion_lib.experiment.records import answers_of
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.paper import HUMAN_STUDY, REPORTED_LIKERT, REPORTED_RETRIEVAL, decimals
@@ -232,3 +233,21 @@ def counted(verdicts: Sequence[str], where: str) -> _Row:
     )
     said = (remark.format(count) for count, remark in remarks if count)
     return found, verdict, "; ".join((f"{total} comparisons on {where}", *said))
+
+
+def grim_consistent(percent: float, n: int, decimals: int = 2) -> bool:
+    """Whether some whole number of n clips, in percent rounded to `decimals`, is the reported `percent`.
+
+    The GRIM test (Brown and Heathers 2017), in exact arithmetic; a tie may round either way. It says nothing (always
+    True) once 100 / n <= 10**-decimals.
+
+    Raises:
+        ValueError: if `percent` is not in [0, 100] or has more decimals, or if n < 1.
+    """
+    if n < 1 or decimals < 0 or not 0 <= percent <= 100:
+        raise ValueError(f"{percent} % of {n} clips at {decimals} decimals; expected n >= 1 and 0 <= percent <= 100.")
+    reported = Fraction(str(float(percent)))  # the number as printed, not its binary neighbour
+    if (reported * 10**decimals).denominator != 1:
+        raise ValueError(f"{percent} % has more than {decimals} decimals; give the number of decimals it has.")
+    nearest = round(reported * n / 100)
+    return abs(Fraction(100 * nearest, n) - reported) <= Fraction(1, 2 * 10**decimals)

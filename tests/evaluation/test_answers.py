@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from motion_lib.evaluation.answers import Answers, mcnemar_in_every_seed, paired
-from motion_lib.evaluation.intervals import bootstrap_accuracy, bootstrap_difference, mcnemar_exact
+from motion_lib.evaluation.intervals import bootstrap_accuracy, bootstrap_mean, mcnemar_exact, paired_difference
 
 
 def answers(right, seeds=(0,), videos="v", chance=0.5) -> Answers:
@@ -29,7 +29,7 @@ def test_mean_and_interval_are_those_of_the_bootstrap():
 
 def test_a_difference_is_paired():
     found = ALL.less(SOME).interval("classes", 500)
-    assert found == bootstrap_difference(ALL.right, SOME.right, ALL.classes, resamples=500)
+    assert found == bootstrap_mean(paired_difference(ALL.right, SOME.right), ALL.classes, resamples=500)
     assert found.estimate == pytest.approx(2 / 6)
     assert np.isnan(ALL.less(ALL).smallest_visible())
 

@@ -1,20 +1,16 @@
 """Intervals, tests, corrections and resampling against hand-computed cases, scipy and closed formulas."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from motion_lib import paper
 from motion_lib.evaluation import intervals
 from motion_lib.evaluation.intervals import (
     Interval,
     bootstrap_accuracy,
-    bootstrap_difference,
-    grim_consistent,
-    holm,
+    bootstrap_mean,
     joint_means,
     mcnemar_exact,
     mean_and_sd,
@@ -99,38 +95,7 @@ def test_intervals_as_tables_print_them():
     assert (found.in_percent(), found.in_points()) == ("12.3 [-4.0, 20.0]", "+12.3 [-4.0, +20.0]")
 
 
-def test_holm_by_hand():
-    """Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1; the running maximum lifts the last one."""
-    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.5, 0.9, 0.001]) == pytest.approx([1.0, 1.0, 0.003])
-
-
-def test_holm_ties_and_permutations():
-    values = (0.02, 0.02, 0.3, 0.004)
-    expected = dict(zip(values, holm(values), strict=True))
-    for order in itertools.permutations(values):
-        assert holm(order) == pytest.approx([expected[p] for p in order])
-
-
-def test_holm_lies_between_raw_and_bonferroni():
-    p = np.random.default_rng(0).random(20) / 10
-    assert (holm(p) >= p).all()
-    assert (holm(p) <= np.minimum(20 * p, 1)).all()
-    assert not np.allclose(holm(p), stats.false_discovery_control(p))  # that one is no Holm
-
-
-def test_holm_of_none_and_one():
-    assert holm([]).shape == (0,)
-    assert holm([0.2]) == pytest.approx([0.2])
-
-
-@pytest.mark.parametrize("bad", [[0.1, 1.1], [-0.1], [float("nan")], [[0.1, 0.2]]])
-def test_holm_refuses(bad):
-    with pytest.raises(ValueError, match="p_values"):
-        holm(bad)
-
-
-# --- mean and spread, GRIM ---
+# --- mean and spread ---
 
 
 def test_mean_interval_by_hand():
@@ -154,49 +119,6 @@ def test_sd_of_one_value_is_nan():
 def test_mean_and_sd_refuses(bad):
     with pytest.raises(ValueError, match="values"):
         mean_and_sd(bad)
-
-
-@pytest.mark.parametrize(
-    ("percent", "n", "decimals", "consistent"),
-    [
-        (33.33, 3, 2, True),
-        (33.34, 3, 2, False),
-        (66.67, 3, 2, True),
-        (50.0, 3, 2, False),
-        (0.0, 7, 2, True),
-        (100.0, 7, 2, True),
-        (12.0, 8, 0, True),  # 12.5 may be rounded down or up
-        (13.0, 8, 0, True),
-        (14.0, 8, 0, False),
-        (0.01, 20_000, 2, True),  # 100 / n is finer than the printed decimals: never refuted
-    ],
-)
-def test_grim_by_hand(percent, n, decimals, consistent):
-    assert grim_consistent(percent, n, decimals) is consistent
-
-
-def test_grim_equals_trying_every_count():
-    for n in (3, 51, 101):
-        printed = {round(100 * k / n, 1) for k in range(n + 1)}
-        for tenth in range(1001):
-            assert grim_consistent(tenth / 10, n, decimals=1) == (tenth / 10 in printed)
-
-
-def test_grim_on_the_human_study():
-    """Five clips per class: 98 % of 505 and 96 % of 255 exist, 97.5 % of 255 does not."""
-    clips = {"ucf101": 101 * 5, "hmdb51": 51 * 5}
-    human = {dataset: rows["Human"] for dataset, rows in paper.REPORTED_RETRIEVAL.items()}
-    assert grim_consistent(human["ucf101"]["object"], clips["ucf101"], decimals=0)
-    assert grim_consistent(human["hmdb51"]["masked"], clips["hmdb51"], decimals=0)
-    assert not grim_consistent(human["hmdb51"]["object"], clips["hmdb51"], decimals=1)
-
-
-@pytest.mark.parametrize(
-    ("percent", "n", "decimals"), [(101, 10, 2), (-1, 10, 2), (50, 0, 2), (50, 10, -1), (28.415, 10, 2)]
-)
-def test_grim_refuses(percent, n, decimals):
-    with pytest.raises(ValueError, match=r"clips|decimals"):
-        grim_consistent(percent, n, decimals)
 
 
 # --- bootstrap ---
@@ -223,7 +145,7 @@ def test_paired_bootstrap_agrees_with_scipy():
     theirs = stats.bootstrap(
         (a.astype(float) - b,), np.mean, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
-    found = bootstrap_difference(a, b)
+    found = bootstrap_mean(paired_difference(a, b))
     assert found.estimate == pytest.approx(a.mean() - b.mean())
     assert found[1:] == pytest.approx(tuple(theirs), abs=1.01 / 60)
 
@@ -289,10 +211,10 @@ def test_confidence_widens_the_interval():
 
 def test_paired_difference_is_antisymmetric_and_zero_for_equals():
     a, b = np.arange(40) % 3 > 0, np.arange(40) % 5 > 2
-    forth, back = bootstrap_difference(a, b), bootstrap_difference(b, a)
+    forth, back = bootstrap_mean(paired_difference(a, b)), bootstrap_mean(paired_difference(b, a))
     assert forth.estimate == -back.estimate
     assert forth[1:] == pytest.approx((-back.high, -back.low), abs=0.026)
-    assert bootstrap_difference(a, a) == Interval(0.0, 0.0, 0.0)
+    assert bootstrap_mean(paired_difference(a, a)) == Interval(0.0, 0.0, 0.0)
 
 
 def test_pairing_narrows_the_interval():
@@ -300,7 +222,7 @@ def test_pairing_narrows_the_interval():
     b = a.copy()
     b[:4] = False  # a is right on two clips more; elsewhere they agree
     independent = stats.norm.interval(0.95, 0, math.hypot(a.std(), b.std()) / 10)
-    assert width(bootstrap_difference(a, b)) < 0.3 * (independent[1] - independent[0])
+    assert width(bootstrap_mean(paired_difference(a, b))) < 0.3 * (independent[1] - independent[0])
 
 
 # --- many results at once ---
@@ -421,7 +343,6 @@ def test_zeros_and_ones_are_accepted():
     assert bootstrap_accuracy([1, 0, 1, 1]) == bootstrap_accuracy([True, False, True, True])
 
 
-@pytest.mark.parametrize("function", [bootstrap_difference, mcnemar_exact])
-def test_pairs_of_unequal_length_are_refused(function):
+def test_pairs_of_unequal_length_are_refused():
     with pytest.raises(ValueError, match="3 clips, correct_b 2"):
-        function([True, False, True], [True, False])
+        mcnemar_exact([True, False, True], [True, False])

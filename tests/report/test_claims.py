@@ -1,7 +1,10 @@
 """Paired comparisons and verdicts, from hand-made records."""
 
+import itertools
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from motion_lib.evaluation.intervals import Interval, mcnemar_exact
 from motion_lib.experiment.records import read_records
@@ -23,6 +26,7 @@ from motion_lib.report.claims import (
     findings,
     findings_table,
     gap_table,
+    holm,
     overfitting_table,
     verdict,
     verdict_counts,
@@ -215,3 +219,34 @@ def test_the_gaps_are_those_of_the_claims(cfg):
     gap = named[HMDB, "Our method above X-CLIP (object named)"]
     assert gaps.loc["X-CLIP", "miniature HMDB-like, object named"] == Points(*gap)
     assert set(gap_table(findings([], (UCF,))).iloc[:, 1]) == {NOT_RUN}
+
+
+def test_holm_by_hand():
+    """Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1; the running maximum lifts the last one."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9, 0.001]) == pytest.approx([1.0, 1.0, 0.003])
+
+
+def test_holm_ties_and_permutations():
+    values = (0.02, 0.02, 0.3, 0.004)
+    expected = dict(zip(values, holm(values), strict=True))
+    for order in itertools.permutations(values):
+        assert holm(order) == pytest.approx([expected[p] for p in order])
+
+
+def test_holm_lies_between_raw_and_bonferroni():
+    p = np.random.default_rng(0).random(20) / 10
+    assert (holm(p) >= p).all()
+    assert (holm(p) <= np.minimum(20 * p, 1)).all()
+    assert not np.allclose(holm(p), stats.false_discovery_control(p))  # that one is no Holm
+
+
+def test_holm_of_none_and_one():
+    assert holm([]).shape == (0,)
+    assert holm([0.2]) == pytest.approx([0.2])
+
+
+@pytest.mark.parametrize("bad", [[0.1, 1.1], [-0.1], [float("nan")], [[0.1, 0.2]]])
+def test_holm_refuses(bad):
+    with pytest.raises(ValueError, match="p_values"):
+        holm(bad)

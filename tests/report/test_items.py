@@ -15,6 +15,7 @@ from motion_lib.report.collect import Report
 from motion_lib.report.items import (
     People,
     counted,
+    grim_consistent,
     item_verdicts,
     paper_numbers,
     people_asked,
@@ -154,3 +155,46 @@ def test_a_percentage_is_a_whole_number_of_clips_or_not():
     assert shares["hmdb51", 16.67] == "split 1: yes; full set: yes"  # 255 of 1,530
     assert shares["hmdb51", 28.41] == "split 1: no; full set: yes"
     assert shares["hmdb51", 28.9].startswith("split 1: any number is")  # printed with one decimal
+
+
+@pytest.mark.parametrize(
+    ("percent", "n", "decimals", "consistent"),
+    [
+        (33.33, 3, 2, True),
+        (33.34, 3, 2, False),
+        (66.67, 3, 2, True),
+        (50.0, 3, 2, False),
+        (0.0, 7, 2, True),
+        (100.0, 7, 2, True),
+        (12.0, 8, 0, True),  # 12.5 may be rounded down or up
+        (13.0, 8, 0, True),
+        (14.0, 8, 0, False),
+        (0.01, 20_000, 2, True),  # 100 / n is finer than the printed decimals: never refuted
+    ],
+)
+def test_grim_by_hand(percent, n, decimals, consistent):
+    assert grim_consistent(percent, n, decimals) is consistent
+
+
+def test_grim_equals_trying_every_count():
+    for n in (3, 51, 101):
+        printed = {round(100 * k / n, 1) for k in range(n + 1)}
+        for tenth in range(1001):
+            assert grim_consistent(tenth / 10, n, decimals=1) == (tenth / 10 in printed)
+
+
+def test_grim_on_the_human_study():
+    """Five clips per class: 98 % of 505 and 96 % of 255 exist, 97.5 % of 255 does not."""
+    clips = {"ucf101": 101 * 5, "hmdb51": 51 * 5}
+    human = {dataset: rows["Human"] for dataset, rows in REPORTED_RETRIEVAL.items()}
+    assert grim_consistent(human["ucf101"]["object"], clips["ucf101"], decimals=0)
+    assert grim_consistent(human["hmdb51"]["masked"], clips["hmdb51"], decimals=0)
+    assert not grim_consistent(human["hmdb51"]["object"], clips["hmdb51"], decimals=1)
+
+
+@pytest.mark.parametrize(
+    ("percent", "n", "decimals"), [(101, 10, 2), (-1, 10, 2), (50, 0, 2), (50, 10, -1), (28.415, 10, 2)]
+)
+def test_grim_refuses(percent, n, decimals):
+    with pytest.raises(ValueError, match=r"clips|decimals"):
+        grim_consistent(percent, n, decimals)
