@@ -65,10 +65,10 @@ def miniature() -> Built:
 def batch_of(clips: int, size: int) -> TrainingBatch:
     """Random pictures; the whole frame is the view, as after a crop on the host."""
     rng = np.random.default_rng(0)
-    pictures = torch.from_numpy(rng.integers(0, 256, (clips, FRAMES, 3, size, size), dtype=np.uint8))
+    pixels = torch.from_numpy(rng.integers(0, 256, clips * FRAMES * size * size * 3, dtype=np.uint8))
     view = View(0, 0, size, size, flip=False, grayscale=False)
-    labels = torch.from_numpy(rng.integers(0, CLASSES, clips))
-    return TrainingBatch(list(pictures), [view] * clips, size, labels, list(range(clips)), {})
+    labels = rng.integers(0, CLASSES, clips).tolist()
+    return TrainingBatch(pixels, [view] * clips, FRAMES, size, labels, list(range(clips)), {})
 
 
 class PlainStep:

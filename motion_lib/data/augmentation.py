@@ -109,13 +109,15 @@ def make_views(clips: Sequence[Tensor], views: Sequence[View], size: int) -> Ten
     Returns:
         (B, T, 3, S, S) uint8 on that device.
     """
-    return torch.stack([_make_view(clip, view, size) for clip, view in zip(clips, views, strict=True)])
+    made = torch.stack([_make_view(clip, view, size) for clip, view in zip(clips, views, strict=True)])
+    return made.contiguous()  # clips may lie in memory picture by picture, channels last
 
 
 def _make_view(clip: Tensor, view: View, size: int) -> Tensor:
     cut = clip[..., view.top : view.top + view.height, view.left : view.left + view.width]
     if cut.shape[-2:] != (size, size):
-        resized = F.interpolate(cut.float(), (size, size), mode="bilinear", align_corners=False, antialias=True)
+        planes = cut.to(torch.float32, memory_format=torch.contiguous_format)
+        resized = F.interpolate(planes, (size, size), mode="bilinear", align_corners=False, antialias=True)
         cut = resized.round_().clamp_(0, 255).to(torch.uint8)
     if view.flip:
         cut = cut.flip(-1)

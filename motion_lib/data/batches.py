@@ -1,13 +1,16 @@
 """Batches of clips for training and evaluation, from one process or several workers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from motion_lib.data.augmentation import AUGMENTATIONS, Augmentation, View, make_views
 from motion_lib.data.clips import Clips
@@ -36,35 +39,37 @@ class Batch:
 
 @dataclass
 class TrainingBatch:
-    """Clips that go through a model at once, not yet cut to the views that were drawn for them.
+    """Clips that go through a model at once, cut to the boxes that were drawn for them and no further.
+
+    One tensor: each that goes from process to process costs an open file in both, and to a GPU a copy of its own.
 
     Attributes:
-        clips: B tensors (T, 3, H, W) uint8.
-        views: one for each clip.
+        pixels: uint8, the boxes (T, H, W, 3) of B clips one after the other.
+        views: one for each clip, of the whole of its box.
+        frames: T.
         size: S, the side that the model takes.
-        labels: (B,) int64.
+        labels: B.
         indices: B, into the data set.
         failed: as in `Batch`.
     """
 
-    clips: list[Tensor]
+    pixels: Tensor
     views: list[View]
+    frames: int
     size: int
-    labels: Tensor
+    labels: list[int]
     indices: list[int]
     failed: dict[str, str]
 
     def __len__(self) -> int:
-        return len(self.clips)
+        return len(self.views)
 
     def pin_memory(self) -> "TrainingBatch":
         """For the loader: memory from which a GPU copies while it computes."""
-        self.clips = [clip.pin_memory() for clip in self.clips]
-        self.labels = self.labels.pin_memory()
-        return self
+        return replace(self, pixels=self.pixels.pin_memory())
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Views (B, T, 3, S, S) uint8 and labels (B,) on the device, where the views are made."""
+        """Views (B, T, 3, S, S) uint8 and labels (B,) int64 on the device, where the views are made."""
         if device.type != "cuda":
             return self._on(device)
         aside, main = _stream_aside(device), torch.cuda.current_stream(device)
@@ -76,19 +81,18 @@ class TrainingBatch:
         return frames, labels
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        clips = [clip.to(device, non_blocking=True) for clip in self.clips]
-        return make_views(clips, self.views, self.size), self.labels.to(device, non_blocking=True)
+        pixels = self.pixels.to(device, non_blocking=True)
+        shapes = [(self.frames, view.height, view.width, 3) for view in self.views]
+        boxes = zip(pixels.split([math.prod(shape) for shape in shapes]), shapes, strict=True)
+        clips = [box.view(shape).permute(0, 3, 1, 2) for box, shape in boxes]
+        labels = torch.tensor(self.labels, dtype=torch.int64, pin_memory=device.type == "cuda")
+        return make_views(clips, self.views, self.size), labels.to(device, non_blocking=True)
 
 
 @cache
 def _stream_aside(device: torch.device) -> torch.cuda.Stream:
     """The one stream on which a GPU copies and cuts a batch while it still computes with the one before."""
     return torch.cuda.Stream(device)
-
-
-# A clip's index with its frames, or with the error where it cannot be read; for training with its view, too.
-_Sample = tuple[int, np.ndarray | VideoReadError]
-_TrainingSample = tuple[int, np.ndarray | VideoReadError, View | None]
 
 
 class _EvaluationClips(Dataset):
@@ -100,13 +104,13 @@ class _EvaluationClips(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> _Sample:
+    def __getitem__(self, index: int) -> tuple[int, np.ndarray | VideoReadError]:
         try:
             return index, self.clips[index]
         except VideoReadError as error:
             return index, error
 
-    def collate(self, samples: list[_Sample]) -> Batch:
+    def collate(self, samples: list[tuple]) -> Batch:
         read, labels, failed = _readable(self.clips, samples)
         frames = torch.from_numpy(np.stack([clip for _, clip in read])) if read else torch.empty(0, dtype=torch.uint8)
         return Batch(frames, labels, torch.tensor([index for index, _ in read], dtype=torch.int64), failed)
@@ -122,19 +126,27 @@ class _TrainingClips(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> _TrainingSample:
+    def __getitem__(self, index: int) -> tuple[int, np.ndarray | VideoReadError, View | None]:
         rng = np.random.default_rng([*self.seed, index])
         try:
             frames = self.clips.sample(index, rng, self.augmentation.whole_frames)
         except VideoReadError as error:
             return index, error, None
-        return index, frames, self.augmentation.draw(rng, *frames.shape[2:], self.clips.preprocess.crop_size)
+        view = self.augmentation.draw(rng, *frames.shape[2:], self.clips.preprocess.crop_size)
+        box = frames[..., view.top : view.top + view.height, view.left : view.left + view.width]
+        return index, box.transpose(0, 2, 3, 1), replace(view, top=0, left=0)
 
-    def collate(self, samples: list[_TrainingSample]) -> TrainingBatch:
+    def collate(self, samples: list[tuple]) -> TrainingBatch:
         read, labels, failed = _readable(self.clips, samples)
-        clips = [torch.from_numpy(np.ascontiguousarray(frames)) for _, frames, _ in read]
         views, indices = [view for _, _, view in read], [index for index, _, _ in read]
-        return TrainingBatch(clips, views, self.clips.preprocess.crop_size, labels, indices, failed)
+        pixels, start = torch.empty(sum(box.size for _, box, _ in read), dtype=torch.uint8), 0
+        if get_worker_info() is not None:
+            pixels.share_memory_()  # here, where an error reaches the main process, and before anything is written
+        for _, box, _ in read:
+            pixels[start : start + box.size].view(box.shape).numpy()[:] = box
+            start += box.size
+        frames, size = self.clips.preprocess.num_frames, self.clips.preprocess.crop_size
+        return TrainingBatch(pixels, views, frames, size, labels.tolist(), indices, failed)
 
 
 def _readable(clips: Clips, samples: list[tuple]) -> tuple[list[tuple], Tensor, dict[str, str]]:
@@ -143,6 +155,34 @@ def _readable(clips: Clips, samples: list[tuple]) -> tuple[list[tuple], Tensor, 
     read = [sample for sample in samples if not isinstance(sample[1], VideoReadError)]
     failed = {items[i].video_id: error.reason for i, error, *_ in samples if isinstance(error, VideoReadError)}
     return read, torch.tensor([items[index].label for index, *_ in read], dtype=torch.int64), failed
+
+
+# What torch or the system says -> what it means and what to do.
+_ERRORS = {
+    r"Too many open files|ancdata": "too many open files: raise their limit (ulimit -n 4096) or lower num_workers",
+    r"memory\(shm\)|out of shared": "/dev/shm is full: enlarge it (docker run --shm-size 8g) or lower num_workers",
+    r"worker \(pid|Caught MemoryError": "a loader process ended, as if memory ran out: lower num_workers or get more",
+}
+
+
+@contextmanager
+def explained_loader_errors() -> Iterator[None]:
+    """Say in one sentence why batches do not come and what to do; also a decorator.
+
+    To be put around a whole loop: torch reports a process that was killed wherever the main one happens to be.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, MemoryError) as error:
+        if str(error).startswith(tuple(_ERRORS.values())):  # explained further in
+            raise
+        said = str(error).strip().rsplit("\n", 1)[-1]  # behind the lines of a worker's traceback
+        for signs, advice in _ERRORS.items():
+            if re.search(signs, str(error)):
+                raise RuntimeError(f"{advice} ({said.partition('. ')[0].rstrip('.')}).") from error
+        if "in DataLoader worker" in str(error) and isinstance(error, OSError):
+            raise OSError(said.partition(": ")[2]) from error
+        raise
 
 
 def epoch_order(length: int, seed: int, epoch: int) -> list[int]:

@@ -8,7 +8,6 @@ first and the last give the same frames, the packed ones differ by what JPEG los
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -51,6 +50,7 @@ class DecodedVideos:
         return resize_and_crop(frames, self.preprocess)
 
 
+@dataclass(frozen=True)
 class CroppedFrames:
     """Every frame of every video, ready for the model, in a (frames, S, S, 3) uint8 array on disk.
 
@@ -58,24 +58,19 @@ class CroppedFrames:
         offsets: (N + 1,) first frame of each video.
     """
 
-    whole_frames = False
+    path: Path
+    offsets: np.ndarray
+    whole_frames: ClassVar[bool] = False
 
-    def __init__(self, path: Path, offsets: np.ndarray):
-        self._path, self.offsets = path, offsets
-
-    @cached_property
+    @property
     def frames(self) -> np.ndarray:
         """The array, mapped into memory and never loaded as a whole."""
-        return np.load(self._path, mmap_mode="r")
-
-    def __getstate__(self) -> dict:
-        """Without the mapping, which would travel to a worker process frame by frame."""
-        return {"_path": self._path, "offsets": self.offsets}
+        return np.load(self.path, mmap_mode="r")
 
     def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
         """As FrameSource; ValueError for whole frames, which are not kept."""
         if whole:
-            raise ValueError(f"{self._path.name} keeps the centre of each frame only.")
+            raise ValueError(f"{self.path.name} keeps the centre of each frame only.")
         first, last = self.offsets[index : index + 2]
         return self.frames[first + choose(int(last - first))]
 

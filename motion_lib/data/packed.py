@@ -11,12 +11,13 @@ Of each video 4 T frames are kept, the first of each of 4 T equal segments. The 
 them, and training still draws from four frames in each of its T segments.
 """
 
+import errno
 import math
-import mmap
+import os
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -69,11 +70,13 @@ class Shard:
         return self.base.with_name(f"{self.base.name}.{suffix}")
 
     def index(self) -> dict[str, np.ndarray] | None:
-        """Its index, or None if it is not whole: not written, or written when fewer or other videos were there."""
+        """Its index, or None if it is not whole: not written, cut short, or written when other videos were there."""
         try:
-            with np.load(self.path("npz")) as file:
-                index = dict(file)
-        except FileNotFoundError:
+            with self.path("npz").open("rb") as file:
+                index = dict(np.load(file))
+            if self.path("jpegs").stat().st_size < index["sizes"].sum(dtype=np.int64):
+                return None
+        except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile):  # a copy may have been cut off anywhere
             return None
         row = {video_id: i for i, video_id in enumerate(index["ids"].tolist())}
         if any(item.video_id not in row for item in self.items):
@@ -141,16 +144,8 @@ class PackedFrames:
         self._shard, self._first, self._frames = table.T
         self._begin, self._end = np.concatenate(begins), np.concatenate(ends)
 
-    def __getstate__(self) -> dict:
-        """Without the open files: a worker process opens its own."""
-        return {name: value for name, value in self.__dict__.items() if name != "_maps"}
-
-    @cached_property
-    def _maps(self) -> dict[int, mmap.mmap]:
-        return {}
-
     def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
-        """As `clips.FrameSource`.
+        """As `clips.FrameSource`; OSError if the shard has been lost or damaged since it was opened.
 
         A frame that was not kept is replaced by the last kept one before it. With text4vis sampling that one is in the
         same segment; with center sampling, whose segments leave out the rest of a video, it may be in the one before.
@@ -158,17 +153,34 @@ class PackedFrames:
         count = int(self._frames[index])
         kept = candidate_indices(count, self._packing.candidates)
         positions = np.searchsorted(kept, choose(count), side="right") - 1
-        jpegs = [self._jpeg(index, int(position)) for position in positions]
-        height, width, *_ = simplejpeg.decode_jpeg_header(jpegs[0])
-        pictures = np.empty((len(jpegs), height, width, 3), dtype=np.uint8)
-        for jpeg, picture in zip(jpegs, pictures, strict=True):
-            simplejpeg.decode_jpeg(jpeg, buffer=picture)
+        try:
+            jpegs = self.jpegs(index, positions)
+            height, width, *_ = simplejpeg.decode_jpeg_header(jpegs[0])
+            pictures = np.empty((len(jpegs), height, width, 3), dtype=np.uint8)
+            for jpeg, picture in zip(jpegs, pictures, strict=True):
+                simplejpeg.decode_jpeg(jpeg, buffer=picture)
+        except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):  # no fault of the shard
+                raise
+            path, reason = self._files[self._shard[index]], getattr(error, "strerror", None) or error
+            raise OSError(
+                f"{path}: cannot be read ({reason}). If disk and permissions are right, delete what is left of it and "
+                "start again: it is packed anew."
+            ) from error
         return pictures if whole else crop(pictures, self._preprocess)
 
-    def _jpeg(self, index: int, position: int) -> bytes:
-        number = int(self._shard[index])
-        if number not in self._maps:
-            with self._files[number].open("rb") as file:
-                self._maps[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        i = int(self._first[index]) + position
-        return self._maps[number][self._begin[i] : self._end[i]]
+    def jpegs(self, index: int, positions: np.ndarray) -> list[bytes]:
+        """The frames at these positions among those that are kept of a video.
+
+        Its shard is open for this call alone: Kinetics-400 has 940 shards, a process often a limit of 256 or 1,024
+        open files, and of the few that it could hold open hardly one would be asked for again.
+        """
+        numbers = self._first[index] + positions
+        begins, ends = self._begin[numbers].tolist(), self._end[numbers].tolist()
+        with self._files[self._shard[index]].open("rb", buffering=0) as file:
+            if hasattr(os, "posix_fadvise"):  # not on macOS; reading ahead would fetch frames that nobody asked for
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            jpegs = [os.pread(file.fileno(), end - begin, begin) for begin, end in zip(begins, ends, strict=True)]
+        if sum(map(len, jpegs)) < sum(ends) - sum(begins):
+            raise ValueError(f"it was cut short, before byte {max(ends)}")
+        return jpegs

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
-from motion_lib.data.batches import evaluation_batches
+from motion_lib.data.batches import evaluation_batches, explained_loader_errors
 from motion_lib.data.clips import Clips, clips_for
 from motion_lib.data.datasets import VideoDataset
 from motion_lib.data.preprocessing import normalise
@@ -55,6 +55,7 @@ class VideoFeatures:
         return VideoFeatures(self.features[kept], replace(part, items=items), failed, self.wall_time_sec)
 
 
+@explained_loader_errors()
 def encode_videos(
     model: VideoTextModel,
     dataset: VideoDataset | Clips,

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from motion_lib.data.augmentation import AUGMENTATIONS
-from motion_lib.data.batches import TrainingBatch, epoch_order, split_batch, training_batches
+from motion_lib.data.batches import TrainingBatch, epoch_order, explained_loader_errors, split_batch, training_batches
 from motion_lib.data.clips import Clips, clips_for
 from motion_lib.data.datasets import VideoDataset
 from motion_lib.models.clip import longest, tokenize
@@ -31,6 +31,7 @@ from motion_lib.training.state import Run, State, Step, end_epoch, resume, save
 AfterEpoch = Callable[[int], dict[str, float] | None]
 
 
+@explained_loader_errors()
 def fine_tune(
     model: PrototypeClassifier,
     dataset: VideoDataset | Clips,
