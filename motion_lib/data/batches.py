@@ -44,7 +44,7 @@ class TrainingBatch:
     One tensor: each that goes from process to process costs an open file in both, and to a GPU a copy of its own.
 
     Attributes:
-        pixels: uint8, the boxes (T, H, W, 3) of B clips one after the other.
+        pixels: uint8, the boxes (T, H, W, 3) of B clips one after the other; kept no longer than the batch.
         views: one for each clip, of the whole of its box.
         frames: T.
         size: S, the side that the model takes.
@@ -67,6 +67,10 @@ class TrainingBatch:
     def pin_memory(self) -> "TrainingBatch":
         """For the loader: memory from which a GPU copies while it computes."""
         return replace(self, pixels=self.pixels.pin_memory())
+
+    def __del__(self):
+        if get_worker_info() is None and hasattr(self, "pixels") and self.pixels.is_shared():
+            self.pixels.untyped_storage()[0] = 0  # the worker may write there again
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Views (B, T, 3, S, S) uint8 and labels (B,) int64 on the device, where the views are made."""
@@ -122,6 +126,7 @@ class _TrainingClips(Dataset):
 
     def __init__(self, clips: Clips, seed: tuple[int, int], augmentation: Augmentation):
         self.clips, self.seed, self.augmentation = clips, seed, augmentation
+        self._shared: list[Tensor] = []  # by this worker; the first byte is 1 while a batch lies there
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -139,14 +144,23 @@ class _TrainingClips(Dataset):
     def collate(self, samples: list[tuple]) -> TrainingBatch:
         read, labels, failed = _readable(self.clips, samples)
         views, indices = [view for _, _, view in read], [index for index, _, _ in read]
-        pixels, start = torch.empty(sum(box.size for _, box, _ in read), dtype=torch.uint8), 0
-        if get_worker_info() is not None:
-            pixels.share_memory_()  # here, where an error reaches the main process, and before anything is written
+        pixels, start = self._memory(sum(box.size for _, box, _ in read)), 0
         for _, box, _ in read:
             pixels[start : start + box.size].view(box.shape).numpy()[:] = box
             start += box.size
         frames, size = self.clips.preprocess.num_frames, self.clips.preprocess.crop_size
         return TrainingBatch(pixels, views, frames, size, labels.tolist(), indices, failed)
+
+    def _memory(self, size: int) -> Tensor:
+        """(size,) uint8. New pages of shared memory take a quarter of decoding's time: those let go of come first."""
+        if get_worker_info() is None:
+            return torch.empty(size, dtype=torch.uint8)
+        memory = next((shared for shared in self._shared if not shared[0] and len(shared) > size), None)
+        if memory is None:
+            memory = torch.empty(size * 5 // 4 + 1, dtype=torch.uint8).share_memory_()
+            self._shared = [shared for shared in self._shared if shared[0]] + [memory]
+        memory[0] = 1
+        return memory[1 : size + 1]
 
 
 def _readable(clips: Clips, samples: list[tuple]) -> tuple[list[tuple], Tensor, dict[str, str]]:

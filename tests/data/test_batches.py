@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 
+from motion_lib.data import batches as module
 from motion_lib.data.augmentation import AUGMENTATIONS, make_views
 from motion_lib.data.batches import explained_loader_errors, training_batches
 from motion_lib.data.clips import Clips
@@ -62,6 +63,38 @@ def test_many_batches_under_a_low_limit_of_open_files(clips):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert all(torch.equal(batch.on(CPU)[0], kept[0].on(CPU)[0]) for batch in kept)
+
+
+# --- shared memory is written again ---
+
+
+def test_a_batch_that_is_kept_is_not_written_over(clips):
+    pieces = [[i % COUNT, (i + 1) % COUNT] for i in range(24)]
+    loader = training_batches(clips, pieces, 5, 2, 1, AUGMENTATIONS["text4vis"])
+    kept = [batch for number, batch in enumerate(loader) if number % 3 == 0]
+    for batch in kept:
+        for view, index in zip(batch.on(CPU)[0], batch.indices, strict=True):
+            assert torch.equal(view, of_whole_frames(clips, index, AUGMENTATIONS["text4vis"]))
+
+
+def test_memory_is_written_again_when_the_main_process_has_let_go_of_it(clips, monkeypatch):
+    views = module._TrainingClips(clips, (0, 0), AUGMENTATIONS["none"])
+
+    def sent():
+        with monkeypatch.context() as worker:
+            worker.setattr(module, "get_worker_info", object)
+            return views.collate([views[0], views[1]])
+
+    first, second = sent(), sent()
+    places = [batch.pixels.data_ptr() for batch in (first, second)]
+    assert places[0] != places[1]
+    del first
+    third = sent()
+    assert third.pixels.data_ptr() == places[0]
+    with monkeypatch.context() as worker:  # its own copy of a batch ends when it is sent
+        worker.setattr(module, "get_worker_info", object)
+        del second
+    assert sent().pixels.data_ptr() not in places
 
 
 # --- errors ---
