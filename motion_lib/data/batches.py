@@ -41,10 +41,9 @@ class Batch:
 class TrainingBatch:
     """Clips that go through a model at once, cut to the boxes that were drawn for them and no further.
 
-    One tensor: each that goes from process to process costs an open file in both, and to a GPU a copy of its own.
-
     Attributes:
-        pixels: uint8, the boxes (T, H, W, 3) of B clips one after the other; kept no longer than the batch.
+        pixels: uint8, the boxes (T, H, W, 3) of B clips one after the other, no longer there than the batch. One
+            tensor, because each costs an open file on its way between processes, and a copy of its own to a GPU.
         views: one for each clip, of the whole of its box.
         frames: T.
         size: S, the side that the model takes.
@@ -128,9 +127,6 @@ class _TrainingClips(Dataset):
         self.clips, self.seed, self.augmentation = clips, seed, augmentation
         self._shared: list[Tensor] = []  # by this worker; the first byte is 1 while a batch lies there
 
-    def __len__(self) -> int:
-        return len(self.clips)
-
     def __getitem__(self, index: int) -> tuple[int, np.ndarray | VideoReadError, View | None]:
         rng = np.random.default_rng([*self.seed, index])
         try:
@@ -181,10 +177,7 @@ _ERRORS = {
 
 @contextmanager
 def explained_loader_errors() -> Iterator[None]:
-    """Say in one sentence why batches do not come and what to do; also a decorator.
-
-    To be put around a whole loop: torch reports a process that was killed wherever the main one happens to be.
-    """
+    """Say in one sentence why no batch comes; around a whole loop, as torch reports a killed process at any moment."""
     try:
         yield
     except (OSError, RuntimeError, MemoryError) as error:

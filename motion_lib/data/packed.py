@@ -170,11 +170,8 @@ class PackedFrames:
         return pictures if whole else crop(pictures, self._preprocess)
 
     def jpegs(self, index: int, positions: np.ndarray) -> list[bytes]:
-        """The frames at these positions among those that are kept of a video.
-
-        Its shard is open for this call alone: Kinetics-400 has 940 shards, a process often a limit of 256 or 1,024
-        open files, and of the few that it could hold open hardly one would be asked for again.
-        """
+        """The kept frames at these positions of a video. Its shard is open for this call alone: of the 940 shards of
+        Kinetics-400, the few that a process could hold open would hardly be asked for again."""
         numbers = self._first[index] + positions
         begins, ends = self._begin[numbers].tolist(), self._end[numbers].tolist()
         with self._files[self._shard[index]].open("rb", buffering=0) as file:
