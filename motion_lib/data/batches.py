@@ -116,6 +116,8 @@ class _EvaluationClips(Dataset):
     def collate(self, samples: list[tuple]) -> Batch:
         read, labels, failed = _readable(self.clips, samples)
         frames = torch.from_numpy(np.stack([clip for _, clip in read])) if read else torch.empty(0, dtype=torch.uint8)
+        if get_worker_info() is not None:
+            frames.share_memory_()  # here an error reaches the main process, which would wait for ever for a later one
         return Batch(frames, labels, torch.tensor([index for index, _ in read], dtype=torch.int64), failed)
 
 

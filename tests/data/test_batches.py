@@ -12,7 +12,7 @@ import torch
 
 from motion_lib.data import batches as module
 from motion_lib.data.augmentation import AUGMENTATIONS, make_views
-from motion_lib.data.batches import explained_loader_errors, training_batches
+from motion_lib.data.batches import evaluation_batches, explained_loader_errors, training_batches
 from motion_lib.data.clips import Clips
 
 COUNT, CPU = 12, torch.device("cpu")
@@ -110,6 +110,17 @@ def test_a_killed_process_is_told_in_one_sentence(clips):
     killed = r"^a loader process ended, as if memory ran out: lower num_workers or get more \(.* \(pid[^\n]*\)\.$"
     with pytest.raises(RuntimeError, match=killed):
         explained_loader_errors()(train)()
+
+
+@pytest.mark.parametrize("evaluation", [False, True])
+def test_shared_memory_that_is_full_is_an_error_and_not_a_hang(clips, monkeypatch, evaluation):
+    def full(tensor):
+        raise RuntimeError(NO_SPACE)
+
+    loader = evaluation_batches(clips, 4, 1) if evaluation else training_batches(clips, PIECES, 0, 0, 1)
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(RuntimeError, match=r"^/dev/shm is full: enlarge it"):
+        explained_loader_errors()(list)(loader)
 
 
 CAUGHT = "Caught {} in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File ...\n{}: {}\n"
