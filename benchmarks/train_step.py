@@ -33,11 +33,11 @@ from motion_lib.data.clips import Clips, open_clips
 from motion_lib.data.pack import pack
 from motion_lib.data.packed import VIDEOS_PER_SHARD, Packing
 from motion_lib.data.preprocessing import Normalise, Preprocess, normalise
+from motion_lib.experiment.largest import dry_run, largest_at_once
 from motion_lib.miniature import pretrain
 from motion_lib.models.clip import CLIP
 from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.training.loop import ClassifierWithTexts, accumulate, parameter_groups, single_device
-from motion_lib.training.memory import dry_run, largest_at_once
 from motion_lib.training.recipe import Recipe
 from motion_lib.training.state import Step
 

@@ -303,7 +303,7 @@ def code_of(*roots: ModuleType) -> str:
 
 
 # Files, downloads and what is shown while a run goes: no number depends on them.
-_NO_NUMBERS = ("storage", "data.download", "training.progress", "training.memory")
+_NO_NUMBERS = ("storage", "data.download", "training.progress")
 
 
 def imported_by(*roots: ModuleType) -> list[str]:

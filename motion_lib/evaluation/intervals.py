@@ -35,19 +35,6 @@ class Interval(NamedTuple):
 # --- exact intervals and tests ---
 
 
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
-    """Share of successes in n independent trials with Wilson's score interval.
-
-    Raises:
-        ValueError: unless 0 <= successes <= n, n >= 1 and 0 < confidence < 1.
-    """
-    _check_open_unit(confidence=confidence)
-    if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes in {n} trials; expected 0 <= successes <= n and n >= 1.")
-    limits = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
-    return Interval(successes / n, float(limits.low), float(limits.high))
-
-
 def mean_and_sd(values: Sequence[float] | np.ndarray) -> tuple[float, float, int]:
     """Mean, sample standard deviation (ddof 1) and n, e.g. over seeds; the deviation of one value is nan."""
     values = np.asarray(values, dtype=np.float64)

@@ -25,6 +25,7 @@ from motion_lib.experiment import precision
 from motion_lib.experiment.cache import features_kept
 from motion_lib.experiment.data import data_of
 from motion_lib.experiment.inputs import missing_inputs, shortages, stop_without
+from motion_lib.experiment.largest import largest_in_training
 from motion_lib.experiment.launch import launch, launched_by_torchrun
 from motion_lib.experiment.precision import agreement, computing_in
 from motion_lib.experiment.records import Measurement, Weights, device_name, write_record
@@ -37,7 +38,6 @@ from motion_lib.storage import code_of, content_hash
 from motion_lib.texts.descriptions import DescriptionSet
 from motion_lib.training import History, fine_tune
 from motion_lib.training.loop import ClassifierWithTexts, parameter_groups
-from motion_lib.training.memory import largest_in_training
 
 AGREEMENT_CLIPS = 256  # of each target, that are encoded in float32 too
 

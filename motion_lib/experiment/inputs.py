@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from motion_lib.config import REPOSITORY, RunConfig
@@ -212,30 +211,6 @@ def shortages(cfg: RunConfig, devices: int | None = None) -> list[str]:
         f"{_gigabytes(total)} on this device; if that does not suffice, set {' or '.join(ways)}"
     )
     return lacking
-
-
-def machine_table(cfg: RunConfig) -> pd.DataFrame:
-    """What this machine has beside what the run is estimated to take."""
-    space, memory, gpu = cache_space(cfg), training_memory(cfg), "no GPU in use"
-    if cfg.torch_device.type == "cuda":
-        found = torch.cuda.get_device_properties(cfg.torch_device)
-        gpu = f"{found.name}, {_gigabytes(found.total_memory)}"
-    wanted = "any"
-    if memory is not None:
-        wanted = f"about {_gigabytes(memory)} for {clips_at_once(cfg)} clips at once (estimate, {cfg.precision})"
-    if cfg.frame_cache != "packed":
-        disk = {"cropped": "less than 1 GB", "none": "none"}[cfg.frame_cache]
-    elif space is None:
-        disk = "not known before the source's videos are there"
-    else:
-        disk = f"about {_gigabytes(space)} (estimate)" if space else "none, all is packed"
-    there = next(folder for folder in (cfg.data_root, *cfg.data_root.parents) if folder.exists())
-    rows = [
-        ("Processor cores", str(os.cpu_count()), f"{cfg.num_workers or 1} to load frames"),
-        ("GPU memory", gpu, wanted),
-        ("Disk for frames", f"{_gigabytes(shutil.disk_usage(there).free)} free", disk),
-    ]
-    return pd.DataFrame(rows, columns=["Resource", "Here", "Wanted"])
 
 
 def _gigabytes(count: float) -> str:

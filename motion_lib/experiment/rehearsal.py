@@ -32,7 +32,7 @@ from motion_lib.data.packed import PackedFrames, Packing
 from motion_lib.data.preprocessing import Preprocess
 from motion_lib.evaluation.features import encode_videos
 from motion_lib.experiment import stand_in
-from motion_lib.experiment.inputs import authors_csv, clips_at_once, missing_inputs
+from motion_lib.experiment.inputs import authors_csv, cache_space, clips_at_once, missing_inputs, shortages
 from motion_lib.methods import METHODS, TABLE_METHODS
 from motion_lib.miniature.pretrain import TinyClip, build
 from motion_lib.models.clip import backbone_file
@@ -144,6 +144,8 @@ class Rehearsal:
         yield Check(
             "Devices", f"{cfg.devices} wanted, {there} there: {card.name}, {_gb(card.total_memory)}, {version}", verdict
         )
+        for sentence in shortages(cfg):
+            yield Check("Training", sentence, LOOK)
         if cfg.precision == "bf16":
             can = torch.cuda.is_bf16_supported(including_emulation=False)
             yield Check(
@@ -180,11 +182,12 @@ class Rehearsal:
                 file.write(b"x")
                 file.flush()
                 late = os.fstat(file.fileno()).st_mtime - time.time()
-            found = f"{_gb(shutil.disk_usage(place).free)} free"
+            free = shutil.disk_usage(place).free
+            wanted = (cache_space(self.cfg) or 0) if self.official and name == "MOTION_DATA" else 0
+            found = f"{_gb(free)} free" + (f", about {_gb(wanted)} wanted for frames (estimate)" if wanted else "")
             if abs(late) > 2:
-                yield Check(name, f"{found}; its clock is {late:+.0f} s from this machine's", LOOK)
-            else:
-                yield Check(name, found)
+                found += f"; its clock is {late:+.0f} s from this machine's"
+            yield Check(name, found, FAILS if wanted > free else LOOK if abs(late) > 2 else FINE)
 
     def inputs(self) -> Iterator[Check]:
         """Lists, videos, descriptions, checkpoints, weights."""

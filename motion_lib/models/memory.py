@@ -1,6 +1,7 @@
-"""What to do where memory does not suffice for a batch: it goes through in pieces that fit."""
+"""What to do where memory does not suffice for a batch: it goes through in pieces that fit, or a sentence says how."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -44,3 +45,18 @@ class InPieces:
             else:
                 yield done
                 start += len(piece)
+
+
+@contextmanager
+def explained_out_of_memory(clips: int) -> Iterator[None]:
+    """Turn an out-of-memory error of a pass of so many clips into a RuntimeError that says what to try."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        smaller = f"at_once={clips // 2} (batch_size and the numbers stay)" if clips > 1 else "fewer frames"
+        raise RuntimeError(
+            f"out of memory with {clips} clips at once on one device. Try {smaller}, or recompute=True "
+            "(activation checkpointing)."
+        ) from error

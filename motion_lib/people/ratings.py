@@ -16,10 +16,11 @@ from pathlib import Path
 
 import krippendorff
 import numpy as np
+from scipy import stats
 
 from motion_lib.config import RunConfig
 from motion_lib.data.datasets import VideoDataset
-from motion_lib.evaluation.intervals import Interval, wilson_interval
+from motion_lib.evaluation.intervals import Interval
 from motion_lib.storage import append_line, content_hash, read_lines, write_json
 from motion_lib.texts.choosing import Vote, order_of
 from motion_lib.texts.descriptions import DescriptionSet
@@ -250,3 +251,15 @@ def study_result(correct: Mapping[str, int], answers: Mapping[str, Mapping[str, 
     if not right:
         return None
     return StudyResult(wilson_interval(sum(right), len(right)), len(right), raters, len(correct))
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Share of successes in n independent trials with Wilson's score interval.
+
+    Raises:
+        ValueError: unless 0 <= successes <= n and n >= 1.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes in {n} trials; expected 0 <= successes <= n and n >= 1.")
+    limits = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return Interval(successes / n, float(limits.low), float(limits.high))

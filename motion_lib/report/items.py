@@ -14,11 +14,19 @@ import pandas as pd
 
 from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
-from motion_lib.evaluation.intervals import Interval, wilson_interval
+from motion_lib.evaluation.intervals import Interval
 from motion_lib.experiment.records import answers_of
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.paper import HUMAN_STUDY, REPORTED_LIKERT, REPORTED_RETRIEVAL, decimals
-from motion_lib.people.ratings import NOT_COLLECTED, StudyResult, judged_target, ratings_dir, read_likert, read_study
+from motion_lib.people.ratings import (
+    NOT_COLLECTED,
+    StudyResult,
+    judged_target,
+    ratings_dir,
+    read_likert,
+    read_study,
+    wilson_interval,
+)
 from motion_lib.report.claims import AGREES, CANNOT_TELL, DIFFERS, NO_GAIN, NOT_CLAIMED, Curve, Finding
 from motion_lib.report.tables import KIND_LABEL, NOT_RUN, Percent, Reported, select
 

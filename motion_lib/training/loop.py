@@ -18,12 +18,12 @@ from motion_lib.data.batches import TrainingBatch, epoch_order, explained_loader
 from motion_lib.data.clips import Clips, clips_for
 from motion_lib.data.datasets import VideoDataset
 from motion_lib.models.clip import longest, tokenize
+from motion_lib.models.memory import explained_out_of_memory
 from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.storage import content_hash
 from motion_lib.texts.descriptions import DescriptionSet
 from motion_lib.training import checkpoints
 from motion_lib.training.checkpoints import History
-from motion_lib.training.memory import explained_out_of_memory
 from motion_lib.training.progress import Progress
 from motion_lib.training.recipe import LONGEST_WAIT, PRECISIONS, Execution, Recipe, learning_rate
 from motion_lib.training.state import Run, State, Step, end_epoch, resume, save

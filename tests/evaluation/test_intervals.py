@@ -17,7 +17,6 @@ from motion_lib.evaluation.intervals import (
     mean_interval,
     paired_difference,
     smallest_detectable,
-    wilson_interval,
 )
 
 
@@ -30,29 +29,7 @@ def clustered(rng, num_groups: int, size: int, p: float) -> tuple[np.ndarray, np
     return np.repeat(rng.random(num_groups) < p, size), np.repeat(np.arange(num_groups), size)
 
 
-# --- Wilson ---
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 10), (7, 10), (10, 10), (495, 505)])
-def test_wilson_by_formula(successes, n):
-    z, p = 1.959963984540054, successes / n
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    assert wilson_interval(successes, n) == pytest.approx((p, centre - half, centre + half), abs=1e-12)
-
-
-def test_wilson_has_width_where_the_bootstrap_has_none():
-    assert width(bootstrap_accuracy(np.ones(30, bool))) == 0
-    assert width(wilson_interval(30, 30)) > 0.1
-
-
-@pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (0, 0)])
-def test_wilson_refuses(successes, n):
-    with pytest.raises(ValueError, match="expected 0 <= successes <= n"):
-        wilson_interval(successes, n)
-
-
-# --- McNemar and Holm ---
+# --- McNemar ---
 
 
 def outcomes(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from motion_lib.experiment import experiment as experiment_module
 from motion_lib.experiment import inputs
 from motion_lib.experiment.cache import open_test_views
 from motion_lib.experiment.experiment import Experiment
-from motion_lib.experiment.inputs import cache_space, clips_at_once, machine_table, shortages, training_memory
+from motion_lib.experiment.inputs import cache_space, clips_at_once, shortages, training_memory
 from motion_lib.models.clip import CLIP
 from motion_lib.models.image_tower import encode_images
 
@@ -162,7 +162,6 @@ def test_too_small_a_gpu_is_named(paper, monkeypatch, gigabytes, change, ways):
         form = rf"GPU memory: about \d+ GB for \d+ clips at once \(estimate, {cfg.precision}\), {gigabytes:.0f} GB on"
         assert re.match(form, said[0])
         assert re.search(ways, said[0])
-    assert "Some GPU" in machine_table(cfg).to_string()
 
 
 def test_only_training_pays_for_the_estimate_of_its_memory(paper, monkeypatch, capsys):
@@ -196,10 +195,3 @@ def test_a_missing_compiler_is_named(monkeypatch, found, compiled, named):
     said = shortages(RunConfig.load("paper", device="cpu", compiled=compiled))
     assert [line for line in said if line.startswith("C compiler: ")] == said
     assert bool(said) is named
-
-
-@pytest.mark.parametrize("profile", ["paper", "miniature"])
-def test_table_has_no_empty_cell(paper, profile):
-    table = machine_table(RunConfig.load(profile, device="cpu"))
-    assert list(table["Resource"]) == ["Processor cores", "GPU memory", "Disk for frames"]
-    assert table.map(bool).to_numpy().all()

@@ -1,5 +1,6 @@
 """Tasks for people, what is kept of their answers, and what follows from them."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import tiny
 
 from motion_lib.data.video import read_clip
+from motion_lib.evaluation.intervals import bootstrap_accuracy
 from motion_lib.people.page import RatingPage, playable
 from motion_lib.people.ratings import (
     ATTRIBUTES,
@@ -23,6 +25,7 @@ from motion_lib.people.ratings import (
     retrieval_tasks,
     study_result,
     votes,
+    wilson_interval,
     write_key,
 )
 from motion_lib.texts.choosing import Vote, choice_table, majority, order_of
@@ -301,3 +304,23 @@ def test_a_video_is_made_playable(tmp_path):
         container.mux(stream.encode())
     (tmp_path / "out.mp4").write_bytes(playable(path))
     assert read_clip(tmp_path / "out.mp4", np.arange).shape == (375, 32, 34, 3)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 10), (7, 10), (10, 10), (495, 505)])
+def test_wilson_by_formula(successes, n):
+    z, p = 1.959963984540054, successes / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert wilson_interval(successes, n) == pytest.approx((p, centre - half, centre + half), abs=1e-12)
+
+
+def test_wilson_has_width_where_the_bootstrap_has_none():
+    _, low, high = bootstrap_accuracy(np.ones(30, bool))
+    assert low == high
+    assert wilson_interval(30, 30).low < 0.9
+
+
+@pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (0, 0)])
+def test_wilson_refuses(successes, n):
+    with pytest.raises(ValueError, match="expected 0 <= successes <= n"):
+        wilson_interval(successes, n)

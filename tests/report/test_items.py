@@ -5,11 +5,10 @@ import pandas as pd
 import pytest
 
 from motion_lib.config import RunConfig
-from motion_lib.evaluation.intervals import wilson_interval
 from motion_lib.experiment.records import read_records
 from motion_lib.methods import METHODS, TABLE_METHODS
 from motion_lib.paper import REPORTED_RETRIEVAL
-from motion_lib.people.ratings import Session, StudyResult, likert_tasks, ratings_dir, write_key
+from motion_lib.people.ratings import Session, StudyResult, likert_tasks, ratings_dir, wilson_interval, write_key
 from motion_lib.report.claims import AGREES, CANNOT_TELL, DIFFERS, NOT_CLAIMED
 from motion_lib.report.collect import Report
 from motion_lib.report.items import (

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from motion_lib.data.batches import training_batches
 from motion_lib.data.clips import open_clips
 from motion_lib.evaluation.retrieval import evaluate
+from motion_lib.experiment import largest
 from motion_lib.models.xclip import XClip
 from motion_lib.storage import read_lines
 from motion_lib.training import (
@@ -29,7 +30,6 @@ from motion_lib.training import (
     fine_tune,
     learning_rate,
     loop,
-    memory,
     parameter_groups,
 )
 from motion_lib.training.state import Step
@@ -667,7 +667,7 @@ def test_out_of_memory_says_what_to_try(tmp_path, monkeypatch):
 @pytest.mark.parametrize("fitting", [0, 1, 2, 3, 20, 63, 64, 100])
 def test_largest_at_once_is_found(fitting):
     asked = []
-    assert memory.largest_at_once(lambda clips: asked.append(clips) or clips <= fitting, limit=100) == fitting
+    assert largest.largest_at_once(lambda clips: asked.append(clips) or clips <= fitting, limit=100) == fitting
     assert len(asked) <= 16
     assert max(asked) <= 100
 
@@ -682,22 +682,22 @@ class DoublesWithEveryClip(loop.ClassifierWithTexts):
 
 def test_the_largest_number_of_clips_is_found_by_running_out_of_memory():
     classifier = DoublesWithEveryClip(tiny.classifier().train(), tiny.DESCRIPTIONS.texts)
-    found = memory.largest_at_once(lambda clips: memory.dry_run(classifier, clips))
+    found = largest.largest_at_once(lambda clips: largest.dry_run(classifier, clips))
     assert 20 < found < 60  # from a megabyte to what no address space holds
-    assert memory.dry_run(classifier, found)
-    assert not memory.dry_run(classifier, found + 1)
+    assert largest.dry_run(classifier, found)
+    assert not largest.dry_run(classifier, found + 1)
     assert all(parameter.grad is not None for parameter in classifier.model.clip.visual.parameters())  # backwards, too
 
 
 def test_dry_run_tells_memory_from_other_errors(monkeypatch):
     classifier = loop.ClassifierWithTexts(tiny.classifier(), tiny.DESCRIPTIONS.texts)
-    assert memory.dry_run(classifier, 2)
+    assert largest.dry_run(classifier, 2)
     for error in (torch.OutOfMemoryError("full"), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
         monkeypatch.setattr(classifier.model, "encode_video", lambda *_, error=error: (_ for _ in ()).throw(error))
-        assert not memory.dry_run(classifier, 2)
+        assert not largest.dry_run(classifier, 2)
     monkeypatch.setattr(classifier.model, "encode_video", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes")))
     with pytest.raises(RuntimeError, match="shapes"):
-        memory.dry_run(classifier, 2)
+        largest.dry_run(classifier, 2)
 
 
 # --- refusals ---

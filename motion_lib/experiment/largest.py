@@ -1,7 +1,6 @@
-"""Memory: what to do when it does not suffice, and the largest number of clips that fits."""
+"""The largest number of clips that fits a device at once in training, by trying."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,21 +9,6 @@ from torch import nn
 from motion_lib.models.memory import is_out_of_memory
 
 LARGEST_TRIED = 4096  # clips
-
-
-@contextmanager
-def explained_out_of_memory(clips: int) -> Iterator[None]:
-    """Turn an out-of-memory error of a pass of so many clips into a RuntimeError that says what to try."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        smaller = f"at_once={clips // 2} (batch_size and the numbers stay)" if clips > 1 else "fewer frames"
-        raise RuntimeError(
-            f"out of memory with {clips} clips at once on one device. Try {smaller}, or recompute=True "
-            "(activation checkpointing)."
-        ) from error
 
 
 def largest_at_once(fits: Callable[[int], bool], limit: int = LARGEST_TRIED) -> int:
