@@ -530,8 +530,13 @@ class BlockingCopies(TorchDispatchMode):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_reads_nothing_from_its_device_and_never_waits_for_a_copy(monkeypatch, name):
     """On the device "meta", from which every read is an error."""
-    made, tensor = [], torch.tensor  # which copies below the dispatcher
-    monkeypatch.setattr(torch, "tensor", lambda *data, **how: made.append(how.get("device")) or tensor(*data, **how))
+    made, tensor = [], torch.tensor  # which copies below the dispatcher, where it is given a device
+
+    def noted(*data, **how):
+        made.extend([how["device"]] if how.get("device") else [])
+        return tensor(*data, **how)
+
+    monkeypatch.setattr(torch, "tensor", noted)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # "meta" knows none
     model = MODELS[name]().train()
     classifier = loop.ClassifierWithTexts(model, tiny.DESCRIPTIONS.texts).to("meta")
