@@ -121,21 +121,22 @@ def smoke(smoke_env):
     return Experiment(RunConfig.load("miniature", **SMOKE))
 
 
-@pytest.fixture
-def paper_data(smoke, tmp_path, monkeypatch) -> Path:
-    """MOTION_DATA with the smoke-size miniature where the paper's data belong, as mp4 and as MPEG-4 in AVI."""
+@pytest.fixture(scope="session")
+def official_layouts(smoke_world, tmp_path_factory) -> Path:
+    """The smoke-size miniature where the paper's data belong, as mp4 and as MPEG-4 in AVI; to be copied."""
+    from motion_lib.config import RunConfig
     from motion_lib.data.catalogue import DATASETS
+    from motion_lib.experiment.data import MiniatureData
 
-    root = tmp_path / "data"
-    shutil.copytree(smoke.data.root, root, ignore=shutil.ignore_patterns("frames", "descriptions"))
+    root = tmp_path_factory.mktemp("official") / "data"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MOTION_DATA", str(smoke_world))
+        paths = MiniatureData(RunConfig.load("miniature", **SMOKE)).paths
+    shutil.copytree(paths.root, root, ignore=shutil.ignore_patterns("frames", "descriptions"))
     for path in (*root.glob("ucf101/UCF-101/*/*.mp4"), *root.glob("hmdb51/videos/*/*.mp4")):
         with av.open(str(path)) as old, av.open(str(path.with_suffix(".avi")), "w") as new:
-            stream = new.add_stream("mpeg4", rate=25)
-            stream.height, stream.width, stream.pix_fmt = (
-                old.streams.video[0].height,
-                old.streams.video[0].width,
-                "yuv420p",
-            )
+            picture, stream = old.streams.video[0], new.add_stream("mpeg4", rate=25)
+            stream.height, stream.width, stream.pix_fmt = picture.height, picture.width, "yuv420p"
             for frame in old.decode(video=0):
                 new.mux(stream.encode(av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24")))
             new.mux(stream.encode())
@@ -144,7 +145,16 @@ def paper_data(smoke, tmp_path, monkeypatch) -> Path:
     layouts = {"kinetics400": "source", "ucf101": "ucf", "hmdb51": "hmdb"}
     for name, key in layouts.items():
         for kind in {"object", "masked"} & DATASETS[name].texts.keys():
-            shutil.copy(smoke.data.paths.descriptions(key, kind), root / "descriptions" / DATASETS[name].texts[kind])
+            shutil.copy(paths.descriptions(key, kind), root / "descriptions" / DATASETS[name].texts[kind])
+    return root
+
+
+@pytest.fixture
+def paper_data(smoke, official_layouts, tmp_path, monkeypatch) -> Path:
+    """MOTION_DATA with a copy of those layouts."""
+    assert smoke.data.root.is_dir()  # looked up while MOTION_DATA is the miniature's
+    root = tmp_path / "data"
+    shutil.copytree(official_layouts, root)
     monkeypatch.setenv("MOTION_DATA", str(root))
     monkeypatch.setenv("MOTION_RESULTS", str(tmp_path / "results"))
     return root

@@ -16,7 +16,7 @@ from motion_lib.config import RunConfig
 from motion_lib.data.video import VideoReadError
 from motion_lib.evaluation.features import VideoFeatures, encode_videos
 from motion_lib.experiment.cache import features_kept
-from motion_lib.training.launch import fabric_of
+from motion_lib.experiment.launch import fabric_of
 
 BATCH = 4
 BROKEN = (2, *range(8, 12))  # one, and all of a batch

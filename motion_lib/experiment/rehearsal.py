@@ -44,7 +44,7 @@ from motion_lib.training import Execution, Recipe, fine_tune
 from motion_lib.training.loop import ClassifierWithTexts, accumulate, parameter_groups, single_device
 
 FINE, LOOK, FAILS = "fine", "look", "FAILS"
-PART_SEC = 30.0  # that a timed part may take
+PART_SEC = 10.0  # that a timed part may take
 _FILES_WANTED = 256  # open at once by a loader with its libraries
 _PROBE_PASSES = 40  # of the first target in 06_motion_probes: five methods see up to 60 frames of each video
 _LONG_HOURS = 240  # that one notebook may take before it is worth a look

@@ -46,7 +46,7 @@ def test_the_miniature_passes_on_this_machine(places, one_thread):
 def test_a_bare_machine_is_told_what_is_missing_and_tries_the_rest_with_stand_ins(places, one_thread):
     # A tiny CLIP in place of ViT-B/16, whose step takes a CPU seconds.
     torch.save(build(TinyClip()).state_dict(), places / "clip.pt")
-    own = {"backbone": str(places / "clip.pt"), "num_workers": 1, "num_frames": 2, "devices": 1}
+    own = {"backbone": str(places / "clip.pt"), "num_workers": 1, "num_frames": 2, "compiled": False}
     cfg = RunConfig.load("paper", **own)
     table = small(cfg)
     failed = table[table["Verdict"] == FAILS]

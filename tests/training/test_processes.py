@@ -181,13 +181,13 @@ def test_the_commands_for_a_cluster_pack_and_train(paper, cluster, monkeypatch):
     tasks = [cluster(0, "--frames", cfg.num_frames, "--short-side", preprocess.short_side) for _ in "01"]
     said = [task.communicate()[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], said
-    (packed,) = (cfg.data_root / "frames").iterdir()
-    names = ("backbone", "baselines", "num_frames", "num_workers", "epochs", "warmup_epochs", "lr", "seed")
+    (packed,) = (cfg.data_root / "frames").glob("*-packed-*")
+    names = ("backbone", "baselines", "num_frames", "num_workers", "epochs", "warmup_epochs", "lr", "seed", "compiled")
     training = cluster(1, *overrides(**{name: getattr(cfg, name) for name in names}))
     said = training.communicate()[0]
     assert training.returncode == 0, said
     assert said.count("epoch 1: loss") == said.count("epoch 1: source") == 1, said
-    assert list((cfg.data_root / "frames").iterdir()) == [packed]
+    assert list((cfg.data_root / "frames").glob("*-packed-*")) == [packed]
     monkeypatch.setattr(experiment_module, "fine_tune", lambda *_, **__: pytest.fail("trained again"))
     history = paper.train("motion")  # the same folder as here
     assert history.rows[0]["clips"] == len(paper.data.dataset("kinetics400", "train"))
