@@ -26,10 +26,10 @@ SMOKE = {
 }
 
 
-# What takes minutes goes first, in two parts that workers take side by side; all other files are a part each.
+# What takes minutes goes first, in three parts that workers take side by side; all other files are a part each.
 LONG = {
     "batch/test_notebooks": "notebooks",
-    "report/test_own_model": "notebooks",
+    "report/test_own_model": "experiment",
     "experiment/test_experiment": "experiment",
     "probes/test_probes": "experiment",
     "training/test_processes": "experiment",
@@ -38,13 +38,13 @@ LONG = {
 
 def part_of(nodeid: str) -> str:
     """The part of a test: all of it runs in one worker, one after the other."""
-    file = nodeid.partition(".py::")[0].removeprefix("tests/")
-    return LONG.get(file, file)
+    file, _, test = nodeid.removeprefix("tests/").partition(".py::")
+    return "paper" if "with_the_papers_profile" in test else LONG.get(file, file)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long parts first, each in one piece."""
-    order = [*dict.fromkeys(LONG.values())]
+    order = [*dict.fromkeys(LONG.values()), "paper"]
     items.sort(key=lambda item: order.index(part) if (part := part_of(item.nodeid)) in order else len(order))
 
 
