@@ -53,7 +53,7 @@ def test_a_bare_machine_is_told_what_is_missing_and_tries_the_rest_with_stand_in
     assert list(failed["Found"]) == missing_inputs(cfg)
     assert f"Opening stand-in of {LISTED} videos" in table.index
     assert table.loc["05_overfitting", "Found"].startswith("about ")
-    assert "GB on disk: 1 trainings" in table.loc["02_fine_tuning", "Found"]
+    assert "GB on disk (estimate); trainings: 1" in table.loc["02_fine_tuning", "Found"]
 
 
 def test_the_stand_in_for_kinetics_is_read_like_the_real_one(tmp_path):
