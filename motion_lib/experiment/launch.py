@@ -1,5 +1,6 @@
 """Several devices from one notebook: torchrun as a subprocess, its log streamed."""
 
+import atexit
 import gc
 import io
 import os
@@ -11,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import yaml
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
@@ -107,4 +109,6 @@ def fabric_of(cfg: RunConfig) -> Fabric | None:
         precision=PRECISIONS[cfg.precision],
     )
     fabric.launch()
+    if dist.is_initialized():  # left to the end of the process, Gloo's threads now and then abort it
+        atexit.register(dist.destroy_process_group)
     return fabric
