@@ -34,7 +34,7 @@ from motion_lib.data.pack import pack
 from motion_lib.data.packed import VIDEOS_PER_SHARD, Packing
 from motion_lib.data.preprocessing import Normalise, Preprocess, normalise
 from motion_lib.experiment.largest import dry_run, largest_at_once
-from motion_lib.miniature import pretrain
+from motion_lib.miniature import tiny_clip
 from motion_lib.models.clip import CLIP
 from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.training.loop import ClassifierWithTexts, accumulate, parameter_groups, single_device
@@ -58,7 +58,7 @@ def vit_b16() -> Built:
 def miniature() -> Built:
     """The miniature's tiny CLIP, random weights."""
     torch.manual_seed(0)
-    model = pretrain.build(pretrain.TinyClip()).float().eval()
+    model = tiny_clip.build(tiny_clip.TinyClip()).float().eval()
     return model, Preprocess(FRAMES, short_side=64, crop_size=64)
 
 

@@ -51,7 +51,10 @@ class RunConfig:
     compiled: bool  # torch.compile the training step
     tensorboard: bool  # event files beside metrics.jsonl
     validate: tuple[str, ...]  # methods whose epochs are all scored while they train; nothing is chosen by it
-    backbone: str  # OpenAI name, path of a CLIP state dict, or "miniature"
+    backbone: (
+        str  # OpenAI name, path of a CLIP state dict; in the miniature also "miniature", the tiny CLIP as shipped,
+    )
+    # or "scratch", which pretrains it
     baselines: str  # "retrained" from the backbone, or "official": their authors' checkpoints
     descriptions_dir: str  # folder of the authors' CSVs; "" in the miniature, which writes its own
     source: str  # data set names of motion_lib.open_dataset
@@ -82,11 +85,9 @@ class RunConfig:
     rater: str  # code of who rates
     own_model: str  # your_own_model.ipynb: a CLIP of transformers by its name; "" is a tiny one with random weights
     # Of the rendered world: the profile `miniature` sets them, no other has them.
-    world_seed: int = 0  # of classes, clips and the tiny CLIP
+    world_seed: int = 0  # of classes and clips
     source_clips: int = 0  # clips per source class
     target_clips: int = 0  # clips per target class
-    stills: int = 0  # images that the tiny CLIP is pretrained on
-    pretrain_epochs: int = 0
     pairs: int = 0  # minimal pairs of each kind (06_motion_probes)
     action_clips: int = 0  # clips of each action that is also played backwards
     order_steps: int = 0  # training steps of the head that is taught order
@@ -203,9 +204,8 @@ _CHOICES = {
 _RANGES = {
     "seed world_seed": (0, 2**32 - 1, "0 to 4294967295"),
     "num_workers at_once": (0, math.inf, "0 or more"),
-    "devices epochs batch_size pretrain_epochs pairs order_steps": (1, math.inf, "1 or more"),
+    "devices epochs batch_size pairs order_steps": (1, math.inf, "1 or more"),
     "bootstrap_resamples source_clips target_clips action_clips": (2, math.inf, "2 or more"),
-    "stills": (128, math.inf, "128 or more, a batch"),
     "split": (1, 3, "1, 2 or 3"),
     "num_frames": (1, 77, "1 to 77, for which Text4Vis's header has places"),
     "max_missing": (0, 1, "a share from 0 to 1"),

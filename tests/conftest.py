@@ -14,8 +14,6 @@ mpl.use("Agg")
 SMOKE = {
     "source_clips": 5,  # one of them held out
     "target_clips": 4,
-    "stills": 512,
-    "pretrain_epochs": 1,
     "pairs": 3,
     "action_clips": 3,
     "order_steps": 3,

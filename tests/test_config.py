@@ -37,10 +37,10 @@ def test_the_papers_recipe_is_the_paper_profile():
 
 
 def test_the_world_has_parameters_in_the_miniature_alone():
-    with pytest.raises(ValueError, match="parameter stills: of the profile miniature alone; profile 'paper' has none"):
-        RunConfig.load("paper", stills=100)
+    with pytest.raises(ValueError, match="parameter pairs: of the profile miniature alone; profile 'paper' has none"):
+        RunConfig.load("paper", pairs=100)
     assert RunConfig.load(**asdict(RunConfig.load("paper"))) == RunConfig.load("paper")  # as a run writes it
-    assert RunConfig.load("miniature").stills > 0
+    assert RunConfig.load("miniature").pairs > 0
 
 
 def test_overrides_and_none():

@@ -12,9 +12,8 @@ from motion_lib.evaluation.protocols import SPLITS, ProtocolLists
 from motion_lib.experiment.cache import open_test_views
 from motion_lib.experiment.inputs import authors_csv, resolved
 from motion_lib.methods import DESCRIPTION_KINDS
-from motion_lib.miniature.build import MiniaturePaths, build
+from motion_lib.miniature.build import MiniaturePaths, build, pretrained_backbone, shipped_backbone
 from motion_lib.miniature.minimal_pairs import PairPaths, build_pairs
-from motion_lib.miniature.pretrain import TinyClip
 from motion_lib.miniature.sentences import class_caption
 from motion_lib.miniature.world import World, action_descriptions, alternate_version, make_world
 from motion_lib.texts.descriptions import DescriptionSet, changed_by_masking, read_descriptions
@@ -121,17 +120,16 @@ class Data(ABC):
 
 
 class MiniatureData(Data):
-    """The rendered world and its tiny CLIP, built if absent."""
+    """The rendered world, built if absent, and a tiny CLIP."""
 
     known = "miniature-hmdb"  # of the targets the one whose objects and scenes are drawn freely
 
     @cached_property
     def paths(self) -> MiniaturePaths:
-        """Where the world and its CLIP lie; rendering and pretraining happen here."""
+        """Where the world lies; it is rendered here."""
         cfg = self.cfg
-        tiny = TinyClip(num_stills=cfg.stills, epochs=cfg.pretrain_epochs)
         sizes = {"source_clips": cfg.source_clips, "target_clips": cfg.target_clips}
-        return build(cfg.data_root / "miniature", cfg.world_seed, tiny, **sizes)
+        return build(cfg.data_root / "miniature", cfg.world_seed, **sizes)
 
     @cached_property
     def world(self) -> World:
@@ -149,10 +147,11 @@ class MiniatureData(Data):
         """Name of the world's folder, which is made of everything that drew it."""
         return self.root.name
 
-    @property
+    @cached_property
     def backbone(self) -> str:
-        """The tiny CLIP, unless the configuration names another."""
-        return str(self.paths.clip) if self.cfg.backbone == "miniature" else super().backbone
+        """The tiny CLIP as shipped or, for "scratch", as pretrained here; unless the configuration names another."""
+        tiny = {"miniature": shipped_backbone, "scratch": pretrained_backbone}.get(self.cfg.backbone)
+        return str(tiny(self.cfg.data_root / "miniature")) if tiny else super().backbone
 
     def descriptions(self, name: str, kind: str) -> DescriptionSet:
         """This project's own sentences."""

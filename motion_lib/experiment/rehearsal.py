@@ -35,7 +35,7 @@ from motion_lib.evaluation.features import encode_videos
 from motion_lib.experiment import stand_in
 from motion_lib.experiment.inputs import authors_csv, cache_space, clips_at_once, missing_inputs, shortages
 from motion_lib.methods import METHODS, TABLE_METHODS
-from motion_lib.miniature.pretrain import TinyClip, build
+from motion_lib.miniature.tiny_clip import TinyClip, build
 from motion_lib.models.clip import backbone_file
 from motion_lib.models.loading import default_preprocess
 from motion_lib.models.prototype import PrototypeClassifier

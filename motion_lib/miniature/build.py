@@ -1,4 +1,4 @@
-"""Writes the miniature to disk: mp4 files and lists in the three official layouts, texts, the tiny CLIP."""
+"""Writes the miniature to disk: mp4 files and lists in the three official layouts, texts, the tiny CLIP's weights."""
 
 import csv
 import json
@@ -12,16 +12,8 @@ import numpy as np
 import torch
 
 from motion_lib.data import video
-from motion_lib.miniature import (
-    drawing,
-    motions,
-    pretrain,
-    sentences,
-    stills,
-    world,
-)
+from motion_lib.miniature import drawing, motions, pretrain, sentences, stills, tiny_clip, world
 from motion_lib.miniature.parallel import parallel_map
-from motion_lib.miniature.pretrain import TinyClip
 from motion_lib.miniature.world import DatasetSpec, MotionClass, World
 from motion_lib.storage import built_once, content_hash, write_json, write_text
 from motion_lib.texts.descriptions import DescriptionSet, write_descriptions
@@ -30,47 +22,62 @@ VAL_SHARE = 0.2  # of the source clips, held out for choosing recipes: targets a
 UCF_GROUPS_PER_SPLIT = 2  # split k tests on groups 2k - 1 and 2k, as the official lists test on a range of groups
 
 
+DRAWN_BY = (motions, drawing, sentences)
+
+
 @dataclass(frozen=True)
 class MiniaturePaths:
     """Where one built miniature lies: `root` is a data root for `open_dataset`."""
 
     root: Path
-    clip: Path
 
     def descriptions(self, key: str, kind: str) -> Path:
         """CSV of data set `key` ("source", "ucf", "hmdb"); `kind` is "object" or "masked"."""
         return self.root / "descriptions" / f"{key}_{kind}.csv"
 
 
-def build(cache_dir: Path, world_seed: int = 0, tiny: TinyClip | None = None, **sizes: int) -> MiniaturePaths:
+def build(cache_dir: Path, world_seed: int = 0, **sizes: int) -> MiniaturePaths:
     """Build what is not there yet and return where everything is.
 
     Args:
         cache_dir: parent of all worlds.
-        world_seed: of classes, clips and CLIP pretraining.
-        tiny: of the tiny CLIP.
+        world_seed: of classes and clips.
         sizes: arguments of `make_world`.
 
-    A world and a CLIP are each named by a hash of their parameters and of the code that draws
-    them, so that a change rebuilds exactly what it touches.
+    A world is named by a hash of its parameters and of the code that draws it, so that a change rebuilds what it
+    touches.
     """
-    tiny = tiny or TinyClip()
-    drawn_by = (motions, drawing, sentences)
     written_by = (world, sys.modules[__name__], video.write_video)
-    root = cache_dir / f"world-{content_hash(world_seed, sizes, *drawn_by, *written_by)}"
-    clip_path = cache_dir / f"clip-{content_hash(world_seed, asdict(tiny), *drawn_by, stills, pretrain)}.pt"
+    root = cache_dir / f"world-{content_hash(world_seed, sizes, *DRAWN_BY, *written_by)}"
     built_once(
         root / "complete.json",
         lambda done: _write_world(root, done, world_seed, world.make_world(world_seed, **sizes)),
     )
-    built_once(clip_path, lambda path: _write_clip_weights(path, tiny, world_seed))
-    return MiniaturePaths(root, clip_path)
+    return MiniaturePaths(root)
 
 
-def _write_clip_weights(path: Path, tiny: TinyClip, seed: int) -> None:
-    state = pretrain.pretrain(tiny, seed).state_dict()
-    with path.open("wb") as file:  # given a path, torch.save would write its name into the file
-        torch.save(state, file)
+def shipped_backbone(cache_dir: Path) -> Path:
+    """The tiny CLIP that ships with the package, written out as a whole state dict if it is not there yet."""
+    path = cache_dir / f"clip-{content_hash(tiny_clip, tiny_clip.SHIPPED)}.pt"
+    return _written_out(tiny_clip.SHIPPED, path)
+
+
+def pretrained_backbone(cache_dir: Path) -> Path:
+    """The same recipe run on this machine, if it was not yet: hours, interrupted at will."""
+    recipe = pretrain.Pretraining()
+    name = f"clip-scratch-{content_hash(asdict(recipe), *DRAWN_BY, stills, pretrain, tiny_clip)}"
+    small = cache_dir / f"{name}.half.pt"
+    if not small.is_file():
+        pretrain.pretrain(small, recipe)
+    return _written_out(small, cache_dir / f"{name}.pt")
+
+
+def _written_out(small: Path, path: Path) -> Path:
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a path, torch.save would write its name into the file
+            torch.save(tiny_clip.load(small), file)
+
+    return built_once(path, write)[0]
 
 
 # ------------------------------------------------------------------ videos
@@ -127,7 +134,7 @@ def _write_descriptions(root: Path, dataset: DatasetSpec) -> None:
         ("object", [c.description for c in dataset.classes]),
         ("masked", [c.masked for c in dataset.classes]),
     ):
-        path = MiniaturePaths(root, root).descriptions(dataset.key, kind)
+        path = MiniaturePaths(root).descriptions(dataset.key, kind)
         write_descriptions(DescriptionSet(f"{dataset.key}_{kind}", names, tuple(texts)), path)
 
 

@@ -6,8 +6,9 @@ and each step takes the loss of both over one pass of the image tower. Before th
 learns for a few steps to tell captions apart: started together, each tower waits for the other.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,71 +18,47 @@ from tqdm import tqdm
 
 from motion_lib.miniature.parallel import parallel_map
 from motion_lib.miniature.stills import CAPTIONS_EACH, draw_still
+from motion_lib.miniature.tiny_clip import TinyClip, build, save
 from motion_lib.models.clip import CLIP, encode_text, tokenize
+from motion_lib.storage import atomic_path
 
 # Mean and std of CLIP's preprocessing; the tiny CLIP keeps them so that nothing downstream differs.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 BETAS = (0.9, 0.98)  # of AdamW; the second as for CLIP's transformers
 INITIAL_LOGIT_SCALE = float(np.log(1 / 0.07))  # CLIP's own start
+_LOGGED = 50  # steps that a row of the log sums up
+_MINUTES = 2  # most work that an interruption loses
 
 
 @dataclass(frozen=True)
-class TinyClip:
-    """Architecture and training of the tiny CLIP. A ModifiedResNet tower, since a tiny ViT learns too slowly."""
+class Pretraining:
+    """How the tiny CLIP is pretrained: by default as the shipped one was."""
 
-    resolution: int = 64
-    vision_width: int = 16
-    vision_layers: tuple[int, int, int, int] = (1, 1, 1, 1)
-    embed_dim: int = 128
-    text_width: int = 128
-    text_layers: int = 2
-    num_stills: int = 20_000
-    epochs: int = 3
+    num_stills: int = 100_000
+    epochs: int = 5
     batch_size: int = 128
     image_lr: float = 1e-3
     text_lr: float = 1e-3
     weight_decay: float = 0.05
     text_warmup_steps: int = 50  # of the text tower alone
-    motion_share: float = 0.4  # share of the captions of persons that hold a verb of the motion
+    motion_share: float = 0.1  # share of the captions of persons that hold a verb of the motion
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps after the text tower's own."""
+        return self.epochs * (self.num_stills // self.batch_size)
 
 
-def build(config: TinyClip) -> CLIP:
-    """A randomly initialised `clip.model.CLIP` of this size."""
-    model = CLIP(
-        config.embed_dim,
-        config.resolution,
-        config.vision_layers,
-        config.vision_width,
-        None,
-        77,
-        49408,
-        config.text_width,
-        config.text_width // 64,
-        config.text_layers,
-    )
-    # CLIP starts its residual branches at zero, which suits deep towers. With one block a stage they
-    # may start at one, and poses are learned sooner so.
-    for name, parameter in model.visual.named_parameters():
-        if name.endswith("bn3.weight"):
-            torch.nn.init.ones_(parameter)
-    return model
-
-
-def _stills(config: TinyClip, seed: int) -> tuple[Tensor, Tensor]:
+def _stills(recipe: Pretraining, resolution: int, seed: int) -> tuple[Tensor, Tensor]:
     """(N, 3, S, S) uint8 pictures and (N, 2, C, 77) tokens: C captions of the thing, C of the person."""
-    jobs = [(i, seed, config.motion_share, config.resolution) for i in range(config.num_stills)]
+    jobs = [(i, seed, recipe.motion_share, resolution) for i in range(recipe.num_stills)]
     drawn = parallel_map(draw_still, jobs, "rendering stills")
     captions = [text for still in drawn for text in (*still.things, *still.persons)]
     distinct, which = np.unique(captions, return_inverse=True)  # captions recur: tokenise each once
     tokens = tokenize(distinct.tolist())[torch.from_numpy(which)]
     pictures = torch.from_numpy(np.stack([still.picture for still in drawn])).permute(0, 3, 1, 2)
     return pictures, tokens.view(len(drawn), 2, CAPTIONS_EACH, -1)
-
-
-def _batches(count: int, size: int, rng: torch.Generator) -> Iterator[Tensor]:
-    order = torch.randperm(count, generator=rng)
-    yield from order[: count - count % size].split(size)
 
 
 def _normalised(stills: Tensor) -> Tensor:
@@ -113,45 +90,115 @@ def _with_compact_vocabulary(model: CLIP, tokens: Tensor) -> tuple[Tensor, Tenso
     return used, ranks
 
 
-def _restore_vocabulary(model: CLIP, used: Tensor, full_table: Tensor) -> None:
-    full_table = full_table.clone()
-    full_table[used] = model.token_embedding.weight.detach()
-    model.token_embedding = torch.nn.Embedding.from_pretrained(full_table, freeze=False)
-
-
 def caption_loss(model: CLIP, image: Tensor, tokens: Tensor) -> Tensor:
     """Contrastive loss of images and one caption each; (B, D) features and (B, 77) tokens."""
     distinct, which = torch.unique(tokens, dim=0, return_inverse=True)  # captions recur: encode each once
     return contrastive_loss(image, encode_text(model, distinct)[which], model.logit_scale)
 
 
-def pretrain(config: TinyClip, seed: int) -> CLIP:
-    """Render stills and train the tiny CLIP from scratch; deterministic for a seed on one machine."""
-    stills, captions = _stills(config, seed)
+def pretrain(
+    path: Path, recipe: Pretraining | None = None, seed: int = 0, tiny: TinyClip | None = None
+) -> list[dict[str, float]]:
+    """Train the tiny CLIP from scratch and write it in the shipped form; goes on where it was cut off.
+
+    Deterministic for a seed on one machine, interrupted or not.
+
+    Args:
+        path: of the weights; the state of an unfinished run lies beside it.
+        seed: of stills, order and fresh weights.
+
+    Returns:
+        The log: a row for each 50 steps with `step`, the mean losses `thing` and `person`, and `seconds` of work.
+    """
+    recipe, tiny = recipe or Pretraining(), tiny or TinyClip()
+    stills, captions = _stills(recipe, tiny.resolution, seed)
     torch.manual_seed(seed)
-    rng = torch.Generator().manual_seed(seed)
-    model = build(config).train().to(memory_format=torch.channels_last)
-    full_table = model.token_embedding.weight.detach()
+    model = build(tiny).train().to(memory_format=torch.channels_last)
+    full_table = model.token_embedding.weight.detach().clone()
     used, captions = _with_compact_vocabulary(model, captions)
-    _warm_up_text(model, captions, config, rng)
-    optimizer, schedule, steps = _optimizer(model, config)
-    with tqdm(total=steps, desc="pretraining the tiny CLIP", unit="step", mininterval=2) as bar:
-        for _ in range(config.epochs):
-            for batch in _batches(len(stills), config.batch_size, rng):
-                images = _normalised(stills[batch]).contiguous(memory_format=torch.channels_last)
-                image = model.visual(images)
-                of_thing, of_person = (caption_loss(model, image, c) for c in _chosen(captions[batch], rng))
-                loss = of_thing + of_person
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                with torch.no_grad():
-                    model.logit_scale.clamp_(max=float(np.log(100)))
-                bar.update()
-                bar.set_postfix(thing=f"{of_thing.item():.3f}", person=f"{of_person.item():.3f}", refresh=False)
-    _restore_vocabulary(model, used, full_table)
-    return model.eval()
+    identity = [asdict(recipe), asdict(tiny), seed]
+    run = _Run(path.with_name(f"{path.stem}.state.pt"), identity, model, *_optimizer(model, recipe))
+    run.rng.manual_seed(seed)
+    if not run.resumed():
+        _warm_up_text(model, captions, recipe, run.rng)
+    per_epoch, saved = recipe.num_stills // recipe.batch_size, time.monotonic()
+    with tqdm(total=recipe.steps, initial=run.step, desc="pretraining the tiny CLIP", mininterval=2) as bar:
+        while run.step < recipe.steps:
+            place, start = run.step % per_epoch * recipe.batch_size, time.perf_counter()
+            if place == 0:
+                run.order = torch.randperm(len(stills), generator=run.rng)
+            batch = run.order[place : place + recipe.batch_size]
+            losses = _step(run, stills[batch], _chosen(captions[batch], run.rng))
+            run.note(losses, time.perf_counter() - start)
+            bar.update()
+            if time.monotonic() - saved > 60 * _MINUTES:
+                run.save()
+                saved = time.monotonic()
+    full_table[used] = model.token_embedding.weight.detach()
+    model.token_embedding = torch.nn.Embedding.from_pretrained(full_table)
+    save(model, used, path)
+    run.path.unlink(missing_ok=True)
+    return run.log
+
+
+@dataclass
+class _Run:
+    """A pretraining that may be cut off: its parts, how far it is, and the file that it goes on from."""
+
+    path: Path
+    identity: list  # of what it belongs to: a file of another recipe is not gone on from
+    model: CLIP
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    rng: torch.Generator = field(default_factory=torch.Generator)
+    step: int = 0
+    order: Tensor | None = None  # of the stills in this epoch
+    log: list[dict[str, float]] = field(default_factory=list)
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # of losses and seconds, since the last row
+
+    def note(self, losses: list[float], seconds: float) -> None:
+        """Count one step."""
+        self.step += 1
+        self.sums = [total + value for total, value in zip(self.sums, (*losses, seconds), strict=True)]
+        if self.step % _LOGGED == 0:
+            thing, person = (round(total / _LOGGED, 4) for total in self.sums[:2])
+            before = self.log[-1]["seconds"] if self.log else 0
+            self.log.append({"step": self.step, "thing": thing, "person": person, "seconds": before + self.sums[2]})
+            self.sums = [0.0, 0.0, 0.0]
+
+    def save(self) -> None:
+        """Write everything that the rest depends on."""
+        parts = (self.model.state_dict(), self.optimizer.state_dict(), self.schedule.state_dict(), self.rng.get_state())
+        far = {name: getattr(self, name) for name in ("identity", "step", "order", "log", "sums")}
+        with atomic_path(self.path) as temporary:
+            torch.save({"parts": parts, **far}, temporary)
+
+    def resumed(self) -> bool:
+        """Take up what an interrupted run of the same recipe wrote; whether there was one."""
+        saved = torch.load(self.path, weights_only=True) if self.path.is_file() else {}
+        if saved.get("identity") != self.identity:
+            return False
+        model, optimizer, schedule, rng = saved.pop("parts")
+        self.model.load_state_dict(model)
+        self.optimizer.load_state_dict(optimizer)
+        self.schedule.load_state_dict(schedule)
+        self.rng.set_state(rng)
+        for name, value in saved.items():
+            setattr(self, name, value)
+        return True
+
+
+def _step(run: _Run, stills: Tensor, captions: list[Tensor]) -> list[float]:
+    """One step on (B, 3, S, S) uint8 pictures with two captions each; the two losses."""
+    image = run.model.visual(_normalised(stills).contiguous(memory_format=torch.channels_last))
+    losses = [caption_loss(run.model, image, tokens) for tokens in captions]
+    run.optimizer.zero_grad(set_to_none=True)
+    sum(losses).backward()
+    run.optimizer.step()
+    run.schedule.step()
+    with torch.no_grad():
+        run.model.logit_scale.clamp_(max=float(np.log(100)))
+    return [loss.item() for loss in losses]
 
 
 def _chosen(captions: Tensor, rng: torch.Generator) -> list[Tensor]:
@@ -161,16 +208,16 @@ def _chosen(captions: Tensor, rng: torch.Generator) -> list[Tensor]:
     return [captions[torch.arange(len(captions)), kind, pick] for kind, pick in enumerate(picks)]
 
 
-def _warm_up_text(model: CLIP, captions: Tensor, config: TinyClip, rng: torch.Generator) -> None:
+def _warm_up_text(model: CLIP, captions: Tensor, recipe: Pretraining, rng: torch.Generator) -> None:
     """Train the text tower to match two captions of the same still; no picture is seen."""
     optimizer = torch.optim.AdamW(
-        _text_parameters(model), config.text_lr, betas=BETAS, weight_decay=config.weight_decay
+        _text_parameters(model), recipe.text_lr, betas=BETAS, weight_decay=recipe.weight_decay
     )
-    for step in range(config.text_warmup_steps):
-        batch = captions[torch.randint(len(captions), (config.batch_size,), generator=rng)]
+    for step in range(recipe.text_warmup_steps):
+        batch = captions[torch.randint(len(captions), (recipe.batch_size,), generator=rng)]
         pairs = zip(_chosen(batch, rng), _chosen(batch, rng), strict=True)
         loss = sum(caption_loss(model, encode_text(model, one), other) for one, other in pairs)
-        optimizer.param_groups[0]["lr"] = config.text_lr * (step + 1) / config.text_warmup_steps
+        optimizer.param_groups[0]["lr"] = recipe.text_lr * (step + 1) / recipe.text_warmup_steps
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -182,14 +229,10 @@ def _text_parameters(model: CLIP) -> list[torch.nn.Parameter]:
     return [p for name, p in model.named_parameters() if not name.startswith("visual.")]
 
 
-def _optimizer(
-    model: CLIP, config: TinyClip
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, int]:
-    """AdamW with a rate for each tower, its one-cycle schedule and the number of steps."""
-    rates = [config.image_lr, config.text_lr]
+def _optimizer(model: CLIP, recipe: Pretraining) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW with a rate for each tower, and its one-cycle schedule."""
+    rates = [recipe.image_lr, recipe.text_lr]
     towers = [list(model.visual.parameters()), _text_parameters(model)]
     groups = [{"params": tower, "lr": rate} for tower, rate in zip(towers, rates, strict=True)]
-    optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=config.weight_decay)
-    steps = config.epochs * (config.num_stills // config.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
-    return optimizer, schedule, steps
+    optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=recipe.weight_decay)
+    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=recipe.steps, pct_start=0.1)

@@ -19,7 +19,7 @@ RECIPES = ({"lr": 1e-3}, {"lr": 1e-4})
 @pytest.fixture
 def elsewhere(smoke_env) -> RunConfig:
     """Another world than the reported one, as small as worlds get."""
-    sizes = {"source_clips": 3, "target_clips": 2, "stills": 128, "epochs": 1}
+    sizes = {"source_clips": 3, "target_clips": 2, "epochs": 1}
     return RunConfig.load("miniature", **SMOKE | sizes, world_seed=recipe_search.DEVELOPMENT_WORLD)
 
 

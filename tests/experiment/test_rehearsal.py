@@ -17,7 +17,7 @@ from motion_lib.data.preprocessing import Preprocess
 from motion_lib.experiment import rehearsal, stand_in
 from motion_lib.experiment.inputs import missing_inputs
 from motion_lib.experiment.rehearsal import FAILS, FINE, LOOK, Rehearsal, rehearse
-from motion_lib.miniature.pretrain import TinyClip, build
+from motion_lib.miniature.tiny_clip import TinyClip, build
 
 LISTED = 600
 
