@@ -26,11 +26,14 @@ from motion_lib.methods import DESCRIPTION_KINDS, METHODS
 from motion_lib.paper import REPORTED_RETRIEVAL
 from motion_lib.report.tables import KIND_LABEL, NOT_RUN, Percent, Points, PValue, select
 
-AGREES, DIFFERS, CANNOT_TELL = "agrees", "differs", "cannot tell"
+AGREES, DIFFERS, NO_DIFFERENCE, CANNOT_TELL = "agrees", "differs", "no difference", "cannot tell"
 NO_TEST = "claims no gap"  # in the place of McNemar's p-value, which asks whether there is one
 NOT_CLAIMED = "not claimed"  # the paper's own numbers go the other way
 NO_GAIN = "no gain to compare with"
-MARGIN = 0.05  # "no better" allows for less than the 5 points that the paper calls a gain (section 5)
+MARGIN = (
+    0.05  # "no better" and "no difference" allow for less than the 5 points that the paper calls a gain (section 5)
+)
+COUNTED = (AGREES, DIFFERS, NO_DIFFERENCE, CANNOT_TELL, NOT_CLAIMED, NOT_RUN)
 NEGLIGIBLE_SHARE = 0.2  # of the gain: our reading of "negligible"; the paper gives no number
 
 # What the comparisons test is a direction; the sizes that the paper states are of its own data.
@@ -109,10 +112,14 @@ class Finding:
 
 
 def verdict(difference: Interval, no_better: bool = False) -> str:
-    """Read an interval of (better - worse): does it agree with the claim, differ, or not tell?"""
+    """Read an interval of (better - worse): agrees with the claim, differs, no difference, or cannot tell."""
     if no_better:
         return DIFFERS if difference.low > 0 else AGREES if difference.high < MARGIN else CANNOT_TELL
-    return AGREES if difference.low > 0 else DIFFERS if difference.high < 0 else CANNOT_TELL
+    if difference.low > 0:
+        return AGREES
+    if difference.high < 0:
+        return DIFFERS
+    return NO_DIFFERENCE if max(-difference.low, difference.high) < MARGIN else CANNOT_TELL
 
 
 def compare(records: Sequence[dict], dataset: str, comparison: Comparison) -> Finding:
@@ -195,12 +202,12 @@ def gap_table(found: Sequence[Finding]) -> pd.DataFrame:
 
 
 def verdict_counts(found: Sequence[Finding]) -> pd.DataFrame:
-    """Per direction how many comparisons agree, differ, cannot tell, are not claimed or were not run."""
+    """Per direction how many comparisons have each verdict."""
     rows = []
     for claim in dict.fromkeys(finding.comparison.claim for finding in found):
         counts = Counter(finding.verdict for finding in found if finding.comparison.claim == claim)
         row = dict(zip(("Direction tested", "Where"), DIRECTIONS[claim], strict=True))
-        rows.append(row | {name: counts[name] for name in (AGREES, DIFFERS, CANNOT_TELL, NOT_CLAIMED, NOT_RUN)})
+        rows.append(row | {name: counts[name] for name in COUNTED})
     return pd.DataFrame(rows)
 
 

@@ -27,10 +27,11 @@ from motion_lib.people.ratings import (
     read_study,
     wilson_interval,
 )
-from motion_lib.report.claims import AGREES, CANNOT_TELL, DIFFERS, NO_GAIN, NOT_CLAIMED, Curve, Finding
+from motion_lib.report.claims import AGREES, CANNOT_TELL, DIFFERS, NO_DIFFERENCE, NO_GAIN, NOT_CLAIMED, Curve, Finding
 from motion_lib.report.tables import KIND_LABEL, NOT_RUN, Percent, Reported, select
 
 NO_VERDICT = "no verdict"
+IN_PART = "agrees in part"  # elsewhere there is no difference
 _PEOPLE = "needs people"
 _Row = tuple[str, str, str]  # what was found, verdict, reason
 
@@ -222,7 +223,7 @@ def studied(numbers: Sequence[PaperNumber], people: People) -> _Row:
 
 
 def counted(verdicts: Sequence[str], where: str) -> _Row:
-    """Of some comparisons: they agree if all were run and do, and differ if one does.
+    """Of some comparisons: all run and agreeing, one differing, or some agreeing and no difference in the others.
 
     What the paper does not claim is left out, and said so.
     """
@@ -231,8 +232,14 @@ def counted(verdicts: Sequence[str], where: str) -> _Row:
     total = counts.total()
     if counts[NOT_RUN] == total:
         return NOT_RUN, NOT_RUN, "nothing to compare yet"
-    found = ", ".join(f"{v}: {counts[v]}" for v in (AGREES, DIFFERS, CANNOT_TELL, NO_GAIN, NOT_RUN) if counts[v])
-    verdict = DIFFERS if counts[DIFFERS] else AGREES if counts[AGREES] == total else CANNOT_TELL
+    kinds = (AGREES, DIFFERS, NO_DIFFERENCE, CANNOT_TELL, NO_GAIN, NOT_RUN)
+    found = ", ".join(f"{kind}: {counts[kind]}" for kind in kinds if counts[kind])
+    answered = {kind for kind in (AGREES, NO_DIFFERENCE) if counts[kind]}
+    verdict = CANNOT_TELL
+    if counts[DIFFERS]:
+        verdict = DIFFERS
+    elif counts[AGREES] + counts[NO_DIFFERENCE] == total:
+        verdict = answered.pop() if len(answered) == 1 else IN_PART
     remarks = (
         (counts[NOT_RUN], "{} of them not run"),
         (counts[CANNOT_TELL], "the intervals of {} leave it open"),

@@ -15,6 +15,7 @@ from motion_lib.report.claims import (
     DIFFERS,
     DIRECTIONS,
     MARGIN,
+    NO_DIFFERENCE,
     NO_GAIN,
     NOT_CLAIMED,
     Comparison,
@@ -41,7 +42,10 @@ from tests.made_records import CLASSES, CLIPS, HMDB, UCF, put, put_everything
         (0.01, 0.2, False, AGREES),
         (-0.2, -0.01, False, DIFFERS),
         (-0.01, 0.2, False, CANNOT_TELL),
-        (0.0, 0.0, False, CANNOT_TELL),
+        (0.0, 0.0, False, NO_DIFFERENCE),
+        (-MARGIN * 0.9, MARGIN * 0.9, False, NO_DIFFERENCE),
+        (-MARGIN * 1.1, MARGIN * 0.9, False, CANNOT_TELL),
+        (0.001, MARGIN * 0.9, False, AGREES),
         (0.01, 0.02, True, DIFFERS),
         (-0.3, MARGIN / 2, True, AGREES),
         (-0.3, -0.1, True, AGREES),
@@ -66,12 +70,12 @@ def test_a_planted_difference_is_found_whichever_way_it_goes(cfg):
     assert (found.gap.estimate, found.verdict) == (pytest.approx(-1 / 6), DIFFERS)
 
 
-def test_identical_methods_cannot_be_told_apart(cfg):
+def test_between_identical_methods_there_is_no_difference(cfg):
     put(cfg, "motion")
     put(cfg, "clip")
     put(cfg, "motion_temporal")
     found = compare(read_records(cfg), UCF, OURS_ABOVE)
-    assert (found.gap, found.verdict) == (Interval(0, 0, 0), CANNOT_TELL)
+    assert (found.gap, found.verdict) == (Interval(0, 0, 0), NO_DIFFERENCE)
     assert np.isnan(found.visible)
     assert findings_table([found]).loc[0, "Smallest visible gap"] == "not known"
     assert compare(read_records(cfg), UCF, NO_BETTER).verdict == AGREES

@@ -9,9 +9,10 @@ from motion_lib.experiment.records import read_records
 from motion_lib.methods import METHODS, TABLE_METHODS
 from motion_lib.paper import REPORTED_RETRIEVAL
 from motion_lib.people.ratings import Session, StudyResult, likert_tasks, ratings_dir, wilson_interval, write_key
-from motion_lib.report.claims import AGREES, CANNOT_TELL, DIFFERS, NOT_CLAIMED
+from motion_lib.report.claims import AGREES, CANNOT_TELL, DIFFERS, NO_DIFFERENCE, NOT_CLAIMED
 from motion_lib.report.collect import Report
 from motion_lib.report.items import (
+    IN_PART,
     People,
     counted,
     grim_consistent,
@@ -35,7 +36,7 @@ def test_every_item_has_a_verdict_and_a_reason(cfg):
     assert not (items == "").any(axis=None)
     assert items.loc["Table 1", "Verdict"] == NOT_RUN
     assert items.loc["Tables 2 and 3, numbers", "Verdict"] == NOT_RUN
-    assert set(items["Verdict"]) <= {AGREES, DIFFERS, CANNOT_TELL, NOT_RUN, "no verdict"}
+    assert set(items["Verdict"]) <= {AGREES, DIFFERS, NO_DIFFERENCE, IN_PART, CANNOT_TELL, NOT_RUN, "no verdict"}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,9 @@ def test_every_item_has_a_verdict_and_a_reason(cfg):
         ([AGREES, AGREES], AGREES),
         ([AGREES, CANNOT_TELL], CANNOT_TELL),
         ([AGREES, DIFFERS], DIFFERS),
+        ([AGREES, NO_DIFFERENCE], IN_PART),
+        ([NO_DIFFERENCE], NO_DIFFERENCE),
+        ([NO_DIFFERENCE, CANNOT_TELL], CANNOT_TELL),
         ([AGREES, NOT_RUN], CANNOT_TELL),
         ([DIFFERS, NOT_RUN], DIFFERS),
         ([NOT_RUN], NOT_RUN),
