@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import papermill
 
-from motion_lib.batch.execution import NotebookError, execute
+from motion_lib.batch.execution import NotebookError, execute, make_way
 from motion_lib.batch.page import write_page
 from motion_lib.batch.publishing import LineLog, ProgressLog, Scrubber, shrink_pictures
 from motion_lib.config import REPOSITORY, RunConfig
@@ -151,6 +151,8 @@ def run(steps: list[Step]) -> int:
     scrubber, times, code = Scrubber(), [], 0
     _announce(steps)
     for step in steps:
+        if load := make_way():
+            _say(f"[reproduce] the machine is busy: other jobs take {load:.0f} % of it, and this will take longer")
         started = time.monotonic()
         _say(f"[reproduce] {step.name} ...")
         try:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -19,6 +20,7 @@ from PIL import Image
 
 from motion_lib.__main__ import main
 from motion_lib.batch import reproduce
+from motion_lib.batch.execution import make_way
 from motion_lib.batch.page import write_page
 from motion_lib.batch.publishing import LineLog, ProgressLog, Scrubber, shrink_pictures
 from motion_lib.config import PROFILES_DIR, REPOSITORY, RunConfig
@@ -54,6 +56,17 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("MOTION_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("SOME_API_KEY", SECRET)
     return tmp_path / "notebooks"
+
+
+@pytest.mark.parametrize(
+    ("set_before", "load", "said", "policy"),
+    [({}, 50.0, 50.0, "PASSIVE"), ({}, 3.0, None, None), ({"OMP_WAIT_POLICY": "ACTIVE"}, 90.0, None, "ACTIVE")],
+)
+def test_beside_other_jobs_threads_sleep_while_they_wait(monkeypatch, set_before, load, said, policy):
+    monkeypatch.setattr(os, "environ", dict(set_before))
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: load)
+    assert make_way() == said
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
 
 
 @pytest.fixture
