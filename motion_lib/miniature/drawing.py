@@ -124,6 +124,23 @@ def _stage(draw: ImageDraw.ImageDraw, w: int, h: int, rng: np.random.Generator) 
     draw.rectangle((0, boards, w, h), fill=(96, 66, 44))
 
 
+def _pool(draw: ImageDraw.ImageDraw, w: int, h: int, rng: np.random.Generator) -> None:
+    edge = h * rng.uniform(0.6, 0.7)
+    draw.rectangle((0, 0, w, edge), fill=(60, 190, 200))
+    for x in np.arange(rng.uniform(0, 0.2) * h, w, 0.22 * h):  # lanes
+        draw.line((x, 0, x, edge), fill=(240, 80, 60), width=max(1, h // 48))
+    draw.rectangle((0, edge, w, h), fill=(214, 224, 226))
+
+
+def _kitchen(draw: ImageDraw.ImageDraw, w: int, h: int, rng: np.random.Generator) -> None:
+    floor, tile = h * rng.uniform(0.66, 0.74), h * 0.11
+    draw.rectangle((0, 0, w, floor), fill=(250, 236, 190))
+    draw.rectangle((0, 0, w, h * rng.uniform(0.14, 0.2)), fill=(120, 60, 30))
+    for row, y in enumerate(np.arange(floor, h, tile)):
+        for column, x in enumerate(np.arange(0, w, tile)):
+            draw.rectangle((x, y, x + tile, y + tile), fill=[(240, 240, 240), (40, 40, 46)][(row + column) % 2])
+
+
 Scene = Callable[[ImageDraw.ImageDraw, int, int, np.random.Generator], None]
 SCENES: dict[str, Scene] = {
     "beach": _beach,
@@ -132,6 +149,8 @@ SCENES: dict[str, Scene] = {
     "street": _street,
     "snow": _snow,
     "stage": _stage,
+    "pool": _pool,
+    "kitchen": _kitchen,
 }
 
 
@@ -214,6 +233,67 @@ def _lantern(p: _Prop) -> None:
     p.polygon([(0.38, -0.14), (0.78, -0.14), (0.78, 0.14), (0.38, 0.14)], (255, 246, 170))
 
 
+def _sword(p: _Prop) -> None:
+    p.line((-0.15, 0), (0.15, 0), 0.12, (90, 50, 30))
+    p.line((0.15, -0.3), (0.15, 0.3), 0.12, (200, 205, 215))
+    p.polygon([(0.15, -0.1), (1.3, -0.1), (1.5, 0), (1.3, 0.1), (0.15, 0.1)], (200, 205, 215))
+
+
+def _wheel(p: _Prop) -> None:
+    p.disc((0.5, 0), 0.55, (15, 15, 15), ring=0.2)
+    for u, v in ((0.5, 0), (0, 0.5)):
+        p.line((0.5 - u, -v), (0.5 + u, v), 0.08, (15, 15, 15))
+
+
+def _kite(p: _Prop) -> None:
+    p.polygon([(0.1, 0), (0.6, -0.5), (1.4, 0), (0.6, 0.5)], (40, 200, 170))
+    p.polygon([(0.1, 0), (0.6, -0.5), (0.6, 0.5)], (250, 250, 250))
+
+
+def _fan(p: _Prop) -> None:
+    arc = [(0.9 * np.cos(a), 0.9 * np.sin(a)) for a in np.linspace(-1.1, 1.1, 7)]
+    p.polygon([(0, 0), *arc], (130, 20, 60))
+    for u, v in arc:
+        p.line((0, 0), (u, v), 0.04, (240, 200, 210))
+
+
+def _axe(p: _Prop) -> None:
+    p.line((-0.3, 0), (1.15, 0), 0.12, (140, 95, 55))
+    p.polygon([(0.8, 0), (1.15, 0), (1.3, 0.6), (0.65, 0.6)], (125, 130, 140))
+
+
+def _trumpet(p: _Prop) -> None:
+    p.line((-0.3, 0), (0.7, 0), 0.16, (235, 185, 30))
+    p.polygon([(0.6, -0.08), (0.6, 0.08), (1.3, 0.5), (1.3, -0.5)], (235, 185, 30))
+
+
+def _star(p: _Prop) -> None:
+    tips = [
+        (0.55 + r * np.cos(a), r * np.sin(a)) for k in range(10) for a, r in ((k * np.pi / 5, 0.62 - 0.36 * (k % 2)),)
+    ]
+    p.polygon(tips, (130, 230, 20))
+
+
+def _book(p: _Prop) -> None:
+    p.polygon([(0, -0.6), (0.75, -0.6), (0.75, 0.6), (0, 0.6)], (252, 252, 248))
+    p.line((0, 0), (0.75, 0), 0.1, (60, 60, 60))
+    for v in (-0.4, -0.22, 0.22, 0.4):
+        p.line((0.12, v), (0.63, v), 0.04, (120, 120, 120))
+
+
+def _ladder(p: _Prop) -> None:
+    for v in (-0.25, 0.25):
+        p.line((-0.3, v), (1.5, v), 0.11, (120, 125, 30))
+    for u in (0.0, 0.35, 0.7, 1.05, 1.4):
+        p.line((u, -0.25), (u, 0.25), 0.1, (120, 125, 30))
+
+
+def _bottle(p: _Prop) -> None:
+    p.polygon([(-0.1, -0.24), (0.6, -0.24), (0.6, 0.24), (-0.1, 0.24)], (110, 60, 20))
+    p.line((0.6, 0), (1.05, 0), 0.18, (110, 60, 20))
+    p.polygon([(0.1, -0.25), (0.42, -0.25), (0.42, 0.25), (0.1, 0.25)], (255, 225, 120))
+
+
 OBJECTS: dict[str, Callable[[_Prop], None]] = {
     "ball": _ball,
     "hoop": _hoop,
@@ -225,6 +305,16 @@ OBJECTS: dict[str, Callable[[_Prop], None]] = {
     "broom": _broom,
     "racket": _racket,
     "lantern": _lantern,
+    "sword": _sword,
+    "wheel": _wheel,
+    "kite": _kite,
+    "fan": _fan,
+    "axe": _axe,
+    "trumpet": _trumpet,
+    "star": _star,
+    "book": _book,
+    "ladder": _ladder,
+    "bottle": _bottle,
 }
 
 

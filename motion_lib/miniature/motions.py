@@ -117,6 +117,48 @@ def _stir(side: float, phase: Array) -> tuple[Array, Array]:
     )
 
 
+def _salute(side: float, phase: Array) -> tuple[Array, Array]:
+    if side < 0:
+        return _hang(side, phase)
+    up = _rise(phase)
+    return _blend((0.22, -1, 0), (1, 0.05, 0.25), up), _blend((0.12, -1, 0.15), (-0.85, 0.75, 0.25), up)
+
+
+def _press(side: float, phase: Array) -> tuple[Array, Array]:
+    up = _rise(phase)
+    return _blend((0.6 * side, -0.8, 0.25), (0.25 * side, 1, 0.1), up), _blend((0, 1, 0.3), (0.05 * side, 1, 0), up)
+
+
+def _aim(side: float, phase: Array) -> tuple[Array, Array]:
+    if side < 0:
+        return _vector(-1, 0.12, 0.25, phase), _vector(-1, 0.12, 0.25, phase)
+    pull = _rise(phase)
+    return _blend((-0.7, 0.1, 0.75), (1, 0.1, 0.1), pull), _vector(-1, 0.15, 0.35, phase)
+
+
+def _drum(side: float, phase: Array) -> tuple[Array, Array]:
+    up = _rise(phase + (np.pi if side < 0 else 0.0))
+    return _vector(0.2 * side, -0.95, 0.25, phase), _blend((0, -0.35, 1), (0, 0.95, 0.45), up)
+
+
+def _heave(side: float, phase: Array) -> tuple[Array, Array]:
+    angle = np.deg2rad(-95 + 170 * _rise(phase))
+    direction = _vector(0.08 * side, np.sin(angle), np.cos(angle), phase)
+    return direction, direction
+
+
+def _climb(side: float, phase: Array) -> tuple[Array, Array]:
+    up = _rise(phase + (np.pi if side < 0 else 0.0))
+    return _blend((0.45 * side, -0.6, 0.5), (0.15 * side, 1, 0.35), up), _blend((0, 0.75, 0.7), (0, 1, 0.2), up)
+
+
+def _point(side: float, phase: Array) -> tuple[Array, Array]:
+    if side < 0:
+        return _vector(-0.75, -0.65, -0.1, phase), _vector(0.8, -0.5, 0.3, phase)  # this hand rests on the hip
+    direction = _blend((-0.75, -0.75, 0.5), (0.8, 0.85, 0.2), _rise(phase))
+    return direction, direction
+
+
 ARM_MOTIONS: dict[str, Callable[[float, Array], tuple[Array, Array]]] = {
     "wave": _wave,
     "clap": _clap,
@@ -127,26 +169,35 @@ ARM_MOTIONS: dict[str, Callable[[float, Array], tuple[Array, Array]]] = {
     "hammer": _hammer,
     "row": _row,
     "stir": _stir,
+    "salute": _salute,
+    "press": _press,
+    "aim": _aim,
+    "drum": _drum,
+    "heave": _heave,
+    "climb": _climb,
+    "point": _point,
 }
 
 
 # ------------------------------------------------------------------ bodies
 @dataclass
 class _Body:
-    """Legs as (F, 2, 3) directions, torso angles and turn in radians, and height above the ground."""
+    """Legs as (F, 2, 3) directions, torso angles and turn in radians, height above ground and shift to the right."""
 
     thighs: Array
     shins: Array
     pitch: Array
     roll: Array
-    turn: Array
+    twist: Array  # of the torso on the hips
+    turn: Array  # of the whole figure
     lift: Array
+    shift: Array
 
 
 def _standing(phase: Array) -> _Body:
     zeros = np.zeros_like(phase)
     leg = np.stack([_vector(0.08 * side, -1, 0, phase) for side in SIDES], axis=1)
-    return _Body(leg, leg.copy(), zeros, zeros, zeros, zeros)
+    return _Body(leg, leg.copy(), *[zeros] * 6)
 
 
 def _stand(phase: Array) -> _Body:
@@ -211,6 +262,56 @@ def _bow(phase: Array) -> _Body:
     return body
 
 
+def _lunge(phase: Array) -> _Body:
+    body, low = _standing(phase), _rise(phase)
+    body.thighs[:, 1] = _blend((0.08, -1, 0), (0.1, -0.15, 1), low)
+    body.thighs[:, 0] = _blend((-0.08, -1, 0), (-0.1, -0.75, -0.7), low)
+    body.shins[:, 0] = _blend((-0.08, -1, 0), (-0.05, -0.45, -0.95), low)
+    return body
+
+
+def _hop(phase: Array) -> _Body:
+    body, up = _standing(phase), np.abs(_swing(phase / 2))  # one bounce a cycle, as in _jump
+    body.lift = 0.16 * up
+    body.thighs[:, 1], body.shins[:, 1] = _vector(0.1, -0.85, 0.3, phase), _vector(0.05, -0.15, -1, phase)
+    return body
+
+
+def _skate(phase: Array) -> _Body:
+    body, aside = _standing(phase), _swing(phase)
+    body.shift = 0.16 * aside
+    for index, side in enumerate(SIDES):
+        bent, straight = np.clip(side * aside, 0, None), np.clip(-side * aside, 0, None)
+        body.thighs[:, index] += bent[:, None] * [0.5 * side, 0.4, 0.6] + straight[:, None] * [0.8 * side, 0, 0]
+        body.shins[:, index] += bent[:, None] * [-0.15 * side, 0, -0.4] + straight[:, None] * [0.8 * side, 0, 0]
+    return body
+
+
+def _twist(phase: Array) -> _Body:
+    body = _standing(phase)
+    body.twist = 1.1 * _swing(phase)
+    for index, side in enumerate(SIDES):
+        body.thighs[:, index], body.shins[:, index] = _vector(0.5 * side, -1, 0.5, phase), _vector(0, -1, -0.4, phase)
+    return body
+
+
+def _kneel(phase: Array) -> _Body:
+    body = _standing(phase)
+    body.pitch = 0.55 * _swing(phase) + 0.1
+    for index, side in enumerate(SIDES):
+        body.thighs[:, index], body.shins[:, index] = _vector(0.2 * side, -1, 0, phase), _vector(0, -0.1, -1, phase)
+    return body
+
+
+def _arch(phase: Array) -> _Body:
+    body, back = _standing(phase), _rise(phase)
+    body.pitch = -1.05 * back
+    for index, side in enumerate(SIDES):
+        body.thighs[:, index] = _blend((0.15 * side, -1, 0), (0.25 * side, -1, 0.55), back)
+        body.shins[:, index] = _blend((0.15 * side, -1, 0), (0.15 * side, -1, -0.4), back)
+    return body
+
+
 BODY_MOTIONS: dict[str, Callable[[Array], _Body]] = {
     "stand": _stand,
     "march": _march,
@@ -220,17 +321,24 @@ BODY_MOTIONS: dict[str, Callable[[Array], _Body]] = {
     "spin": _spin,
     "kick": _kick,
     "bow": _bow,
+    "lunge": _lunge,
+    "hop": _hop,
+    "skate": _skate,
+    "twist": _twist,
+    "kneel": _kneel,
+    "arch": _arch,
 }
 
 
 # ------------------------------------------------------------------ forward kinematics
-def _torso_rotation(pitch: Array, roll: Array) -> Array:
-    """(F, 3, 3) rotation that leans forward by `pitch` and to the right by `roll`."""
-    cp, sp, cr, sr = np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+def _torso_rotation(pitch: Array, roll: Array, twist: Array) -> Array:
+    """(F, 3, 3) rotation that twists to the left, leans forward by `pitch` and to the right by `roll`."""
+    cp, sp, cr, sr, ct, st = (f(angle) for angle in (pitch, roll, twist) for f in (np.cos, np.sin))
     one, nil = np.ones_like(cp), np.zeros_like(cp)
     lean = np.stack([np.stack(r, -1) for r in ((one, nil, nil), (nil, cp, -sp), (nil, sp, cp))], -2)
     tilt = np.stack([np.stack(r, -1) for r in ((cr, sr, nil), (-sr, cr, nil), (nil, nil, one))], -2)
-    return tilt @ lean
+    wring = np.stack([np.stack(r, -1) for r in ((ct, nil, st), (nil, one, nil), (-st, nil, ct))], -2)
+    return tilt @ lean @ wring
 
 
 def _turn(points: Array, angle: Array) -> Array:
@@ -258,7 +366,7 @@ def skeleton(arm: str, body: str, arm_phase: Array, body_phase: Array) -> Skelet
     feet = knees + SHIN * _unit(state.shins)
     ground = state.lift - feet[..., 1].min(axis=1)  # (F,) height of the hip
 
-    rotate = _torso_rotation(state.pitch, state.roll)
+    rotate = _torso_rotation(state.pitch, state.roll, state.twist)
     neck = rotate @ np.array([0, TORSO, 0])
     head = neck + rotate @ np.array([0, NECK_TO_HEAD, 0])
     across = rotate @ np.array([SHOULDER_HALF, -0.02, 0])
@@ -270,8 +378,8 @@ def skeleton(arm: str, body: str, arm_phase: Array, body_phase: Array) -> Skelet
     hands = elbows + FOREARM * fore
 
     joints = (np.zeros_like(neck), neck, head, shoulders, elbows, hands, hips, knees, feet)
-    lift = np.array([0.0, 1.0, 0.0])
-    placed = [j + ground.reshape((-1,) + (1,) * (j.ndim - 1)) * lift for j in joints]
+    place = np.stack([state.shift, ground, np.zeros_like(ground)], axis=-1)
+    placed = [j + place.reshape((-1,) + (1,) * (j.ndim - 2) + (3,)) for j in joints]
     return Skeleton(*(_turn(j, state.turn) for j in placed))
 
 
@@ -286,8 +394,10 @@ def postures(figure: Skeleton, frame: int = 0) -> list[str]:
         "arms_forward": bool((reach[:, 2] > 0.24).all()),
         "arm_forward": bool((reach[:, 2] > 0.24).sum() == 1),
         "bent_over": bool(neck[1] - hip[1] < 0.6 * TORSO),
-        "crouching": bool(hip[1] < 0.75 * (THIGH + SHIN)),
+        "crouching": bool(hip[1] < 0.75 * (THIGH + SHIN) and figure.knees[frame][:, 1].max() > 0.1),
         "leaning": bool(abs(neck[0] - hip[0]) > 0.35 * TORSO),
+        "bent_back": bool(neck[2] - hip[2] < -0.35 * TORSO),
+        "on_both_knees": bool(figure.knees[frame][:, 1].max() < 0.1),
         "in_the_air": bool(figure.feet[frame][:, 1].min() > 0.06),
         "leg_up": bool(figure.feet[frame][:, 1].max() - figure.feet[frame][:, 1].min() > 0.15),
     }

@@ -66,6 +66,41 @@ ARM_PHRASES: dict[str, tuple[str, str, str]] = {
         "hands held low and moving round and round as in stirring, the {item} pointing down",
         "stirring with the {item} in little loops below the waist",
     ),
+    "salute": (
+        "saluting with the {item}, the right hand brought up to the forehead and down again",
+        "bending one elbow to bring the {item} beside the brow as in saluting",
+        "a sharp saluting gesture, the {item} lifted to the temple and let down to the thigh",
+    ),
+    "press": (
+        "pressing the {item} straight up from the shoulders with both hands",
+        "both hands rising from beside the neck until the elbows lock, pressing the {item} to the sky",
+        "repeated overhead pressing of the {item}, the elbows folding beside the ribs in between",
+    ),
+    "aim": (
+        "aiming sideways along a stretched left arm while the right hand pulls the {item} back",
+        "one arm held out to the side, the other drawing the {item} away from it as if aiming a bow",
+        "spreading from the left hand to the right shoulder with the {item}, as an archer aiming",
+    ),
+    "drum": (
+        "drumming with both forearms in turn, the {item} going up and down before the belly",
+        "the elbows kept at the sides, each hand drumming by itself, one with the {item}",
+        "beating downward left and right in turn as in drumming, the {item} in one hand",
+    ),
+    "heave": (
+        "heaving the {item} with two straight arms from between the knees to above the head",
+        "swinging both straight arms up in front and down again, heaving the {item}",
+        "a long heaving arc of the {item} in front of the body, from the thighs to overhead",
+    ),
+    "climb": (
+        "climbing with the hands, which reach up in turn and pull down, one holding the {item}",
+        "grasping above the head hand over hand as if climbing a rope, the {item} in one of them",
+        "one hand up and one at the chest, changing places as in climbing, with the {item}",
+    ),
+    "point": (
+        "pointing the {item} from the left hip across the chest to high on the right",
+        "one straight arm pointing low to the left, then high to the right, with the {item}",
+        "pointing diagonally with the {item}, down across the body and up, the other hand on the hip",
+    ),
 }
 BODY_PHRASES: dict[str, tuple[str, str, str]] = {
     "stand": (
@@ -108,6 +143,36 @@ BODY_PHRASES: dict[str, tuple[str, str, str]] = {
         "bending the upper body forward to a low bow and coming up",
         "folding forward at the waist, bowing the head toward the knees",
     ),
+    "lunge": (
+        "lunging forward onto one bent leg and stepping back",
+        "a long lunging step, the rear leg stretched out behind",
+        "sinking into a lunge with the front knee bent, then coming back",
+    ),
+    "hop": (
+        "hopping on the left leg with the right heel tucked behind",
+        "bouncing on a single leg, hopping with one shin folded back",
+        "one foot kept off the ground while hopping on the other",
+    ),
+    "skate": (
+        "skating from side to side, one knee bent and the other leg out straight",
+        "gliding left and right on wide legs as in skating",
+        "shifting the weight sideways from leg to leg, skating across",
+    ),
+    "twist": (
+        "twisting the shoulders left and right above bent knees",
+        "wringing the trunk about its own axis, twisting while both feet stay",
+        "twisting the upper body from one side round to the other on still legs",
+    ),
+    "kneel": (
+        "kneeling on both knees, the trunk rocking forward and back",
+        "rocking to and fro above folded shins while kneeling",
+        "kneeling with upright thighs, tilting forward and backward again",
+    ),
+    "arch": (
+        "arching the back until the face looks up, the knees giving way",
+        "leaning far backward from the hips and coming up, arching the spine",
+        "arching backward on soft knees again and again",
+    ),
 }
 TEMPO_WORDS = {"slow": ("slow", "unhurried", "calm"), "quick": ("quick", "rapid", "fast")}
 
@@ -115,9 +180,12 @@ TEMPO_WORDS = {"slow": ("slow", "unhurried", "calm"), "quick": ("quick", "rapid"
 ACTIVITIES = ("drill", "dance", "exercise", "game", "routine", "practice", "show", "training")
 VERBS = {
     "wave": "waving", "clap": "clapping", "windmill": "circling", "punch": "punching", "raise": "raising",
-    "sweep": "sweeping", "hammer": "hammering", "row": "rowing", "stir": "stirring",
+    "sweep": "sweeping", "hammer": "hammering", "row": "rowing", "stir": "stirring", "salute": "saluting",
+    "press": "pressing", "aim": "aiming", "drum": "drumming", "heave": "heaving", "climb": "climbing",
+    "point": "pointing",
     "stand": "standing", "march": "marching", "jump": "jumping", "squat": "squatting", "sway": "leaning",
-    "spin": "spinning", "kick": "kicking", "bow": "bowing",
+    "spin": "spinning", "kick": "kicking", "bow": "bowing", "lunge": "lunging", "hop": "hopping",
+    "skate": "skating", "twist": "twisting", "kneel": "kneeling", "arch": "arching",
 }  # fmt: skip
 
 
@@ -128,6 +196,8 @@ SCENE_WORDS = {
     "street": "on a city street",
     "snow": "in the snow",
     "stage": "on a stage",
+    "pool": "at the pool",
+    "kitchen": "in a kitchen",
 }
 
 
@@ -180,6 +250,8 @@ POSTURE_WORDS = {
     "bent_over": "bent over",
     "crouching": "crouching low",
     "leaning": "tilted sideways",
+    "bent_back": "bent backward",
+    "on_both_knees": "on both knees",
     "in_the_air": "up in the air",
     "leg_up": "on one leg",
     "upright": "upright",
@@ -188,6 +260,8 @@ POSTURE_WORDS = {
 COLOURS = {
     "ball": "red", "hoop": "yellow", "bat": "brown", "umbrella": "green", "box": "blue", "flag": "purple",
     "balloon": "pink", "broom": "straw", "racket": "cyan", "lantern": "orange",
+    "sword": "silver", "wheel": "black", "kite": "turquoise", "fan": "maroon", "axe": "grey", "trumpet": "golden",
+    "star": "lime", "book": "white", "ladder": "olive", "bottle": "amber",
 }  # fmt: skip
 
 

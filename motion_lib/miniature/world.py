@@ -11,6 +11,7 @@ arm motion, body motion, object and scene occurs in the source.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from motion_lib.miniature.sentences import ARM_PHRASES, BODY_PHRASES, SCENE_WORD
 from motion_lib.texts.descriptions import DescriptionSet
 
 FRAME_RATE = 12
+SOURCE_PAIRS = 120
 TEMPO_CYCLES = {"slow": (0.9, 1.3), "quick": (2.0, 2.8)}  # motion cycles in one clip
 
 
@@ -81,11 +83,11 @@ class ClipSpec:
 def _class_list(pairs: Sequence[tuple[str, str]], rng: np.random.Generator, taken: set[str]) -> tuple[MotionClass, ...]:
     """Give each (arm, body) pair an object, a scene, a tempo and its texts; names are never reused."""
     items, scenes = list(drawing.OBJECTS), list(drawing.SCENES)
-    offset = rng.permutation(len(items))
+    offset, places = rng.permutation(len(items)), rng.permutation(scenes).tolist()  # every one occurs ...
     classes, texts = [], set()
     for index, (arm, body) in enumerate(pairs):
         item = items[offset[index % len(items)]]
-        scene = scenes[int(rng.integers(len(scenes)))]
+        scene = places.pop() if places else str(rng.choice(scenes))  # ... after which scenes are free
         tempo = str(rng.choice(list(TEMPO_CYCLES)))
         name = sentences.class_name(arm, body, item, scene, rng, taken)
         taken.add(name)
@@ -107,46 +109,45 @@ def _new_description(
 
 
 def _covering_split(num_source_pairs: int, rng: np.random.Generator) -> tuple[list, list]:
-    """Split all (arm, body) pairs into source and target so that both hold every single motion."""
-    pairs = [(arm, body) for arm in motions.ARM_MOTIONS for body in motions.BODY_MOTIONS]
-    sizes = len(motions.ARM_MOTIONS), len(motions.BODY_MOTIONS)
-    for _ in range(10_000):
-        order = [pairs[i] for i in rng.permutation(len(pairs))]
-        source, target = order[:num_source_pairs], order[num_source_pairs:]
-        if all(len({p[k] for p in part}) == size for part in (source, target) for k, size in enumerate(sizes)):
-            return source, target
-    raise ValueError(f"no split of {len(pairs)} pairs covers all motions with {num_source_pairs} source pairs.")
+    """Split all (arm, body) pairs into source and target so that the source holds every single motion."""
+    arms, bodies = (rng.permutation(list(kinds)).tolist() for kinds in (motions.ARM_MOTIONS, motions.BODY_MOTIONS))
+    covering = [(arm, bodies[i % len(bodies)]) for i, arm in enumerate(arms)]  # there are more arm motions
+    if num_source_pairs < len(covering):
+        raise ValueError(f"source_classes: expected {len(covering)} or more, to hold every motion.")
+    rest = [pair for pair in product(arms, bodies) if pair not in covering]
+    order = covering + [rest[i] for i in rng.permutation(len(rest))]
+    return order[:num_source_pairs], order[num_source_pairs:]
 
 
 def make_world(
     seed: int = 0,
-    source_classes: int = 80,
-    source_pairs: int = 40,
-    ucf_classes: int = 32,
-    hmdb_classes: int = 32,
-    source_clips: int = 15,
-    target_clips: int = 12,
+    source_classes: int = 260,
+    ucf_classes: int = 101,
+    hmdb_classes: int = 51,
+    source_clips: int = 6,
+    target_clips: int = 8,
 ) -> World:
     """Draw the classes of a world; the same arguments give the same world.
 
+    The source has 120 of the 224 (arm, body) pairs, or one a class if it has fewer classes; the targets have others.
+
     Args:
         seed: of the class lists.
-        source_classes, source_pairs: classes of the source, and the (arm, body) pairs that they cover.
-        ucf_classes, hmdb_classes: at most the number of pairs left for the targets.
+        source_classes, ucf_classes, hmdb_classes: by default about the numbers of Kinetics-400, UCF-101 and HMDB-51.
         source_clips, target_clips: clips per class.
 
     Raises:
         ValueError: if the numbers leave no such world.
     """
     rng = np.random.default_rng([seed, 1])
-    source, target = _covering_split(source_pairs, rng)
+    source, target = _covering_split(min(SOURCE_PAIRS, source_classes), rng)
     if max(ucf_classes, hmdb_classes) > len(target):
         raise ValueError(f"{len(target)} target pairs are left, {max(ucf_classes, hmdb_classes)} classes asked for.")
-    repeated = source + [source[i] for i in rng.permutation(len(source))[: source_classes - len(source)]]
+    repeated = [pair for _ in range(0, source_classes, len(source)) for pair in rng.permutation(source).tolist()]
     hmdb_pairs = [target[i] for i in rng.permutation(len(target))[:hmdb_classes]]
     taken: set[str] = set()
     world = World(
-        DatasetSpec("source", _class_list(repeated, rng, taken), source_clips, 0.75, 0.6),
+        DatasetSpec("source", _class_list(repeated[:source_classes], rng, taken), source_clips, 0.75, 0.6),
         DatasetSpec("ucf", _class_list(target[:ucf_classes], rng, taken), target_clips, 1.0, 1.0),
         DatasetSpec("hmdb", _class_list(hmdb_pairs, rng, taken), target_clips, 0.6, 0.3),
     )

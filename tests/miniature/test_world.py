@@ -100,8 +100,8 @@ def test_the_same_arguments_give_the_same_world():
 def test_more_targets_than_pairs_are_refused():
     with pytest.raises(ValueError, match=r"\d+ target pairs are left, 1000 classes asked for"):
         make_world(0, ucf_classes=1000)
-    with pytest.raises(ValueError, match="no split of"):
-        make_world(0, source_pairs=1)
+    with pytest.raises(ValueError, match="source_classes: expected 16 or more"):
+        make_world(0, source_classes=1)
 
 
 # --- clips ----------------------------------------------------------------------------------------
