@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from motion_lib.data import video
@@ -19,7 +18,7 @@ from motion_lib.storage import built_once, content_hash, write_json, write_text
 from motion_lib.texts.descriptions import DescriptionSet, write_descriptions
 
 VAL_SHARE = 0.2  # of the source clips, held out for choosing recipes: targets are never used for that
-UCF_GROUPS_PER_SPLIT = 2  # split k tests on groups 2k - 1 and 2k, as the official lists test on a range of groups
+SPLITS = (1, 2, 3)  # of the targets: split k tests on every third group of a class, from the k-th on
 
 
 DRAWN_BY = (motions, drawing, sentences)
@@ -156,15 +155,18 @@ def _write_kinetics_lists(folder: Path, dataset: DatasetSpec) -> None:
                         writer.writerow((which.name, stem.split("_")[0], 0, 2, part))
 
 
+def _tests(clip: int, split: int) -> bool:
+    return clip // 2 % len(SPLITS) == split - 1
+
+
 def _write_ucf_lists(folder: Path, dataset: DatasetSpec) -> None:
     _write_lines(folder / "classInd.txt", (f"{c.index + 1} {camel_case(c.name)}" for c in dataset.classes))
-    for split in (1, 2, 3):
-        tested = range((split - 1) * UCF_GROUPS_PER_SPLIT, split * UCF_GROUPS_PER_SPLIT)
+    for split in SPLITS:
         train, test = [], []
         for which in dataset.classes:
             for clip in range(dataset.clips_per_class):
                 entry = video_path(dataset, which, clip)[1]
-                if clip // 2 in tested:
+                if _tests(clip, split):
                     test.append(entry)
                 else:
                     train.append(f"{entry} {which.index + 1}")
@@ -173,10 +175,9 @@ def _write_ucf_lists(folder: Path, dataset: DatasetSpec) -> None:
 
 
 def _write_hmdb_lists(folder: Path, dataset: DatasetSpec) -> None:
-    for split in (1, 2, 3):
+    for split in SPLITS:
         for which in dataset.classes:
-            count = dataset.clips_per_class
-            # Per split 30 % of the clips test (flag 2), the rest train (1); the official lists also leave some out (0).
-            flags = np.where((np.arange(count) + (split - 1) * count // 3) % count < round(0.3 * count), 2, 1)
+            # Flag 2 tests, 1 trains; the official lists also leave some out (0).
+            flags = [2 if _tests(clip, split) else 1 for clip in range(dataset.clips_per_class)]
             rows = [f"{video_path(dataset, which, clip)[1]} {flag} " for clip, flag in enumerate(flags)]
             _write_lines(folder / f"{which.name.replace(' ', '_')}_test_split{split}.txt", rows)

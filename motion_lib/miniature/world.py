@@ -124,7 +124,7 @@ def make_world(
     source_classes: int = 260,
     ucf_classes: int = 101,
     hmdb_classes: int = 51,
-    source_clips: int = 6,
+    source_clips: int = 5,
     target_clips: int = 8,
 ) -> World:
     """Draw the classes of a world; the same arguments give the same world.
