@@ -32,9 +32,6 @@ _NOT_IDENTITY = (
     "own_model", "devices", "at_once", "checkpoint_minutes", "recompute", "compiled", "tensorboard", "validate",
 )  # fmt: skip
 
-# What records are of that were made before there was the parameter: with this value it adds nothing to their identity.
-_ADDED = {"eval_precision": "fp32"}
-
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -86,6 +83,9 @@ class RunConfig:
     own_model: str  # your_own_model.ipynb: a CLIP of transformers by its name; "" is a tiny one with random weights
     # Of the rendered world: the profile `miniature` sets them, no other has them.
     world_seed: int = 0  # of classes and clips
+    source_classes: int = 0
+    ucf_classes: int = 0
+    hmdb_classes: int = 0
     source_clips: int = 0  # clips per source class
     target_clips: int = 0  # clips per target class
     pairs: int = 0  # minimal pairs of each kind (06_motion_probes)
@@ -175,7 +175,7 @@ class RunConfig:
     @property
     def experiment_id(self) -> str:
         """Hash of everything that decides the numbers except the seed; records of one id may be averaged."""
-        decisive = ((k, v) for k, v in asdict(self).items() if k not in _NOT_IDENTITY and _ADDED.get(k) != v)
+        decisive = ((k, v) for k, v in asdict(self).items() if k not in _NOT_IDENTITY)
         return content_hash(dict(decisive))
 
 
@@ -205,6 +205,8 @@ _RANGES = {
     "seed world_seed": (0, 2**32 - 1, "0 to 4294967295"),
     "num_workers at_once": (0, math.inf, "0 or more"),
     "devices epochs batch_size pairs order_steps": (1, math.inf, "1 or more"),
+    "ucf_classes hmdb_classes": (2, 104, "2 to 104, the (arm, body) pairs that the source leaves"),
+    "source_classes": (20, 400, "20 to 400, so that every motion, object and scene occurs"),
     "bootstrap_resamples source_clips target_clips action_clips": (2, math.inf, "2 or more"),
     "split": (1, 3, "1, 2 or 3"),
     "num_frames": (1, 77, "1 to 77, for which Text4Vis's header has places"),

@@ -12,6 +12,9 @@ from filelock import FileLock
 mpl.use("Agg")
 # A miniature that takes seconds: what it measures means nothing, but every step is the real one.
 SMOKE = {
+    "source_classes": 24,
+    "ucf_classes": 14,
+    "hmdb_classes": 12,
     "source_clips": 5,  # one of them held out
     "target_clips": 4,
     "pairs": 3,

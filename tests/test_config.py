@@ -207,17 +207,6 @@ def test_experiment_id_ignores_seed_and_speed_only():
         assert RunConfig.load("miniature", **other).experiment_id != base.experiment_id
 
 
-def test_records_of_before_eval_precision_are_of_float32():
-    """The parameter adds nothing to an identity where it is what was always done."""
-    base = RunConfig.load("miniature")
-    identities = {
-        name: RunConfig.load("miniature", eval_precision=name).experiment_id for name in ("fp32", "tf32", "bf16")
-    }
-    assert len(set(identities.values())) == 3
-    records = (REPOSITORY / "results" / "miniature" / "records").glob("motion-*.json")
-    assert base.experiment_id == identities["fp32"] == json.loads(next(records).read_text())["experiment"]
-
-
 def test_the_precision_of_encoding_follows_the_device(gpus):
     gpus(1)
     precision = {d: RunConfig.load("paper", device=d).encoding_precision for d in ("cpu", "cuda")}

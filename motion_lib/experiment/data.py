@@ -127,15 +127,17 @@ class MiniatureData(Data):
     @cached_property
     def paths(self) -> MiniaturePaths:
         """Where the world lies; it is rendered here."""
-        cfg = self.cfg
-        sizes = {"source_clips": cfg.source_clips, "target_clips": cfg.target_clips}
-        return build(cfg.data_root / "miniature", cfg.world_seed, **sizes)
+        return build(self.cfg.data_root / "miniature", self.cfg.world_seed, **self._sizes)
 
     @cached_property
     def world(self) -> World:
         """The classes of the miniature."""
-        cfg = self.cfg
-        return make_world(cfg.world_seed, source_clips=cfg.source_clips, target_clips=cfg.target_clips)
+        return make_world(self.cfg.world_seed, **self._sizes)
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        names = ("source_classes", "ucf_classes", "hmdb_classes", "source_clips", "target_clips")
+        return {name: getattr(self.cfg, name) for name in names}
 
     @property
     def root(self) -> Path:

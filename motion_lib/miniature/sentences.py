@@ -77,7 +77,7 @@ ARM_PHRASES: dict[str, tuple[str, str, str]] = {
         "repeated overhead pressing of the {item}, the elbows folding beside the ribs in between",
     ),
     "aim": (
-        "aiming sideways along a stretched left arm while the right hand pulls the {item} back",
+        "aiming sideways along a stretched left arm, the right hand pulling the {item} back",
         "one arm held out to the side, the other drawing the {item} away from it as if aiming a bow",
         "spreading from the left hand to the right shoulder with the {item}, as an archer aiming",
     ),
@@ -151,7 +151,7 @@ BODY_PHRASES: dict[str, tuple[str, str, str]] = {
     "hop": (
         "hopping on the left leg with the right heel tucked behind",
         "bouncing on a single leg, hopping with one shin folded back",
-        "one foot kept off the ground while hopping on the other",
+        "one foot kept off the ground, hopping on the other",
     ),
     "skate": (
         "skating from side to side, one knee bent and the other leg out straight",
@@ -165,7 +165,7 @@ BODY_PHRASES: dict[str, tuple[str, str, str]] = {
     ),
     "kneel": (
         "kneeling on both knees, the trunk rocking forward and back",
-        "rocking to and fro above folded shins while kneeling",
+        "kneeling above folded shins and rocking to and fro",
         "kneeling with upright thighs, tilting forward and backward again",
     ),
     "arch": (
