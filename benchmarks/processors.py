@@ -1,17 +1,14 @@
-"""The miniature's results in the working tree beside those that another commit holds.
+"""The same trainings on another processor, or with another number of threads: how far rounding moves the results.
 
-    python -m benchmarks.processors 1afa089 "AMD EPYC"
+    OMP_NUM_THREADS=1 MOTION_RESULTS=/elsewhere motion reproduce --only 02 03
+    python -m benchmarks.processors /elsewhere/miniature/records
 
-Processors round differently, and pretraining amplifies it: the same code and seeds give another backbone, whose
-training seeds then differ as well. What changes with it is what three training seeds on one backbone cannot show.
-Writes results/processors.md.
+Puts the records of a folder beside those of `results/miniature`, for the seeds that both have, and writes
+`results/processors.md`.
 """
 
 import argparse
 import json
-import subprocess
-import sys
-from operator import itemgetter
 from pathlib import Path
 
 import pandas as pd
@@ -20,99 +17,79 @@ from motion_lib.config import REPOSITORY, RunConfig
 from motion_lib.data.catalogue import DATASETS
 from motion_lib.experiment.records import read_records
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
-from motion_lib.miniature import pretrain
-from motion_lib.models import loading
 from motion_lib.report.claims import findings
-from motion_lib.report.tables import KIND_LABEL, Points, markdown, measured_cell, select
-from motion_lib.storage import imported_by, write_text
-from motion_lib.training import loop
+from motion_lib.report.tables import KIND_LABEL, Points, markdown, mean_acc, select
+from motion_lib.storage import write_text
 
-_RECORDS = "results/miniature/records"
-_INTRODUCTION = """# The same code and seeds on two processors
+_TEXT = """# The same code and seeds, rounded differently
 
-Top-1 percent in the miniature, mean ± sd over three training seeds, and the paper's claims. What trains did not change
-between the two commits, and both backbones are {backbone}, named by a hash of recipe and code. Their weights
-differ: processors round differently, and pretraining amplifies it. All seeds of a processor share its backbone.
-"""
+Both sides start from the same shipped backbone and train with the same draws; what differs is how sums are rounded.
+Top-1 percent of seed {seeds} in the miniature: the largest of {cells} differences is {largest} points, their mean
+{mean}. Of {comparisons} comparisons {changed} change their verdict.
 
-
-def records_of(commit: str, cfg: RunConfig) -> list[dict]:
-    """The records of this experiment that a commit holds."""
-
-    paths = [path for path in _git("ls-tree", "-r", "--name-only", commit, _RECORDS).split() if path.endswith(".json")]
-    found = [json.loads(_git("show", f"{commit}:{path}")) for path in paths]
-    return [record for record in found if record["experiment"] == cfg.experiment_id]
+{table}{gaps}"""
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    return done.stdout
+def side(records: list[dict]) -> str:
+    """What the records were made on.
 
-
-def same_recipe(one: list[dict], other: list[dict]) -> str:
-    """Name of the backbone of both sides.
-
-    Raises: ValueError unless it is one name and the code that trains is the same where the records were made.
+    Raises: ValueError unless all were made on one device with one number of threads.
     """
-    names, commits = ({key(r) for r in (*one, *other)} for key in (itemgetter("backbone"), _commit))
-    if len(names) != 1:
-        raise ValueError(f"backbones {', '.join(sorted(names))}: another recipe, not another processor.")
-    modules = [sys.modules[name] for name in imported_by(loop, loading, pretrain)]
-    trains = [str(Path(module.__file__).relative_to(REPOSITORY)) for module in modules]
-    if changed := _git("diff", "--name-only", *sorted(commits), "--", *trains).split():
-        raise ValueError(f"{', '.join(changed)} changed between the two commits: more than the processor differs.")
-    return names.pop()
-
-
-def _commit(record: dict) -> str:
-    return record["environment"]["commit"]
-
-
-def cells(records: list[dict], targets: tuple[str, ...]) -> dict[tuple[str, str, str], str]:
-    """{(target, method, kind): top-1 percent as tables print it}."""
-    final = select(records, epoch=None)
-    return {
-        (DATASETS[target].label, METHODS[key].label, KIND_LABEL[kind]): measured_cell(
-            select(final, dataset=target, method=key, descriptions=kind)
-        )
-        for target in targets
-        for key in TABLE_METHODS
-        for kind in DESCRIPTION_KINDS
-    }
-
-
-def _made_on(records: list[dict]) -> str:
-    """Device and commit of the records. Raises: ValueError unless all were made at one commit on one device."""
-    made = {(record["environment"]["device"], _commit(record)) for record in records}
+    made = {(record["environment"]["device"], record["environment"]["threads"]) for record in records}
     if len(made) != 1:
-        raise ValueError(f"records of {len(made)} devices or commits, expected 1: run motion_lib.reproduce again.")
-    device, commit = made.pop()
-    return f"{device}, code of commit {commit[:7]}"
+        raise ValueError(f"records of {len(made)} devices or numbers of threads, expected 1: {sorted(made)}")
+    ((device, threads),) = made
+    return f"{device}, threads: {threads}"
+
+
+def compared(one: list[dict], other: list[dict], targets: tuple[str, ...]) -> str:
+    """The text of `processors.md`: records of the same experiment, made in two ways.
+
+    Raises: ValueError for records of two experiments or backbones, or without a seed in common.
+    """
+    if len({(r["experiment"], r["backbone_sha256"], r["data"]) for r in (*one, *other)}) != 1:
+        raise ValueError("records of other parameters, another world or another backbone: more than rounding differs.")
+    seeds = {record["seed"] for record in one} & {record["seed"] for record in other}
+    sides = [[record for record in records if record["seed"] in seeds] for records in (one, other)]
+    if not seeds:
+        raise ValueError("no seed is in both folders: nothing to compare.")
+    names = [side(records) for records in sides]
+    rows, gaps = [], []
+    for target in targets:
+        for key in TABLE_METHODS:
+            for kind in DESCRIPTION_KINDS:
+                about = {"dataset": target, "method": key, "descriptions": kind, "epoch": None}
+                if all(select(records, **about) for records in sides):
+                    tops = [round(mean_acc(records, **about), 1) for records in sides]
+                    labels = (DATASETS[target].label, METHODS[key].label, KIND_LABEL[kind])
+                    rows.append(dict(zip(("Target", "Method", "Descriptions", *names), (*labels, *tops), strict=True)))
+    found = list(zip(*(findings(records, targets) for records in sides), strict=True))
+    for pair in found:
+        if len({finding.verdict for finding in pair}) > 1:
+            said = {n: f"{Points(*f.gap) if f.gap else ''}: {f.verdict}" for n, f in zip(names, pair, strict=True)}
+            about = {"Target": DATASETS[pair[0].dataset].label, "Comparison": str(pair[0].comparison)}
+            gaps.append(about | said)
+    table = pd.DataFrame(rows)
+    apart = (table[names[0]] - table[names[1]]).abs()
+    return _TEXT.format(
+        seeds=", ".join(map(str, sorted(seeds))),
+        cells=len(rows),
+        largest=f"{apart.max():.1f}",
+        mean=f"{apart.mean():.1f}",
+        comparisons=len(found),
+        changed=len(gaps),
+        table=markdown(table),
+        gaps=f"\n{markdown(pd.DataFrame(gaps))}" if gaps else "",
+    )
 
 
 def main() -> None:
     """Compare and write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("commit", help="whose results/miniature/records are the other side")
-    parser.add_argument("processor", help="what they were made on")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.processors", description=__doc__.partition("\n")[0])
+    parser.add_argument("records", type=Path, help="folder of the records made elsewhere")
     args, cfg = parser.parse_args(), RunConfig.load("miniature")
-    there, here = records_of(args.commit, cfg), read_records(cfg)
-    sides = {f"{args.processor}, records of commit {args.commit}": there, _made_on(here): here}
-    accuracies = {name: cells(records, cfg.targets) for name, records in sides.items()}
-    rows = [
-        {"Target": target, "Method": method, "Descriptions": kind}
-        | {name: found[target, method, kind] for name, found in accuracies.items()}
-        for target, method, kind in next(iter(accuracies.values()))
-    ]
-    of_sides = [findings(records, cfg.targets) for records in sides.values()]
-    gaps = pd.DataFrame(
-        {"Target": DATASETS[finding.dataset].label, "Comparison": str(finding.comparison)}
-        | {name: f"{Points(*f.gap)}: {f.verdict}" for name, f in zip(sides, (finding, *others), strict=True)}
-        for finding, *others in zip(*of_sides, strict=True)
-    )
-    text = (
-        f"{_INTRODUCTION.format(backbone=same_recipe(there, here))}\n{markdown(pd.DataFrame(rows))}\n{markdown(gaps)}"
-    )
+    elsewhere = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(args.records.glob("*.json"))]
+    text = compared(read_records(cfg), elsewhere, cfg.targets)
     print(write_text(REPOSITORY / "results" / "processors.md", text).name)
 
 

@@ -1,7 +1,6 @@
 """Parameters: two profiles, overrides, and what is refused."""
 
 import contextlib
-import json
 import math
 import re
 from dataclasses import MISSING, asdict, fields

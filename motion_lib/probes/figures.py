@@ -1,4 +1,4 @@
-"""The probe panel, minimal pairs as pictures and per-class bars; they draw numbers and compute none."""
+"""A figure for each probe, minimal pairs as pictures and per-class bars; they draw numbers and compute none."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -17,7 +17,6 @@ from motion_lib.methods import METHODS
 from motion_lib.miniature.minimal_pairs import KINDS
 from motion_lib.probes.pairs import PAIR_LABEL, REVERSED_PAIRS, SENTENCE
 from motion_lib.probes.records import ORDER, PAIRS, TEXT, VIDEO
-from motion_lib.probes.tables import probe_numbers
 from motion_lib.probes.text_controls import TEXT_CONTROLS
 from motion_lib.probes.video_controls import ORDERS, SPREAD
 from motion_lib.report.breakdowns import measured_classes, reported_classes
@@ -33,34 +32,57 @@ _TEXT_ROWS = {
     for name in TEXT_CONTROLS
 }
 _PAIR_ROWS = {kind: fill(label, 16) for kind, label in PAIR_LABEL.items()} | {"": "the same, to heads\ntaught order"}
-_TAUGHT_LABEL = {"motion_mean_taught": "mean", "motion_temporal_taught": "transformer"}
+_TAUGHT_LABEL = {
+    "motion_mean_taught": "mean", "motion_mit_taught": "X-CLIP's", "motion_temporal_taught": "temporal transformer",
+}  # fmt: skip
 
 
-# ------------------------------------------------------------------ the panel of all probes
-def probe_figure(probes: list[dict], cfg: RunConfig) -> tuple[Figure, pd.DataFrame]:
-    """Texts and numbers of frames of both targets, orders of frames of the first, minimal pairs; and all numbers.
-
-    The orders are of one target alone, as the page is full; the table has both.
-    """
-    numbers = probe_numbers(probes)
-    named = numbers[numbers["kind"].isin(("", "object"))]
+# ------------------------------------------------------------------ one figure a probe
+def text_figure(numbers: pd.DataFrame, cfg: RunConfig) -> Figure:
+    """Top-1 under every text, a panel a target; of `probe_numbers`."""
     with paper_style():
-        figure = plt.figure(figsize=(FULL_INCHES, 8.8))
-        texts, frames, last = figure.subfigures(3, 1, height_ratios=(3.3, 2.2, 3.0))
-        text_axes = texts.subplots(1, len(cfg.targets), sharey=True, squeeze=False)[0]
-        frame_axes = frames.subplots(1, len(cfg.targets), squeeze=False)[0]
-        orders, pairs = last.subplots(1, 2, width_ratios=(1, 1.05))
-        for target, text_ax, frame_ax in zip(cfg.targets, text_axes, frame_axes, strict=True):
+        figure, axes = plt.subplots(1, len(cfg.targets), figsize=(FULL_INCHES, 3.5), sharey=True, squeeze=False)
+        for target, ax in zip(cfg.targets, axes[0], strict=True):
+            part = numbers[(numbers["family"] == TEXT) & (numbers["dataset"] == target)]
+            _dots(ax, DATASETS[target].label, part, _TEXT_ROWS, TEXT_METHODS)
+        shared_legend(figure, axes[0, 0], "lower", columns=4, size=7)
+        return figure
+
+
+def frame_figure(numbers: pd.DataFrame, cfg: RunConfig) -> Figure:
+    """Top-1 with other numbers of frames above, in other orders below, objects named, a panel a target."""
+    named = numbers[(numbers["family"] == VIDEO) & (numbers["kind"] == "object")]
+    with paper_style():
+        figure, axes = plt.subplots(2, len(cfg.targets), figsize=(FULL_INCHES, 5.6), squeeze=False)
+        for target, (counts, orders) in zip(cfg.targets, axes.T, strict=True):
             part, title = named[named["dataset"] == target], DATASETS[target].label
-            _dots(text_ax, f"Texts: {title}", part[part["family"] == TEXT], _TEXT_ROWS, TEXT_METHODS)
-            _counts(frame_ax, f"Number of frames: {title}", part[part["condition"] == SPREAD])
-            if target == cfg.targets[0]:
-                part = part[(part["family"] == VIDEO) & part["condition"].isin(ORDERS)]
-                _dots(orders, f"Order of frames: {title}", part, {name: name for name in ORDERS}, FRAME_METHODS)
-        _pairs(pairs, numbers[numbers["question"] == SENTENCE])
-        for part, ax in ((texts, text_axes[0]), (last, orders)):
-            shared_legend(part, ax, "lower", columns=4, size=7)
-        return figure, numbers
+            _counts(counts, title, part[part["condition"] == SPREAD])
+            _dots(orders, "", part[part["condition"].isin(ORDERS)], {name: name for name in ORDERS}, FRAME_METHODS)
+        for ax in axes[1, 1:]:
+            ax.tick_params(labelleft=False)
+        shared_legend(figure, axes[1, 0], "lower", columns=3, size=7)
+        return figure
+
+
+def pair_figure(numbers: pd.DataFrame) -> Figure:
+    """Clips that choose their sentence; in the last row heads that were taught order."""
+    frame = numbers[numbers["question"] == SENTENCE]
+    with paper_style():
+        figure, ax = plt.subplots(figsize=(FULL_INCHES, 3.6))
+        _dots(ax, "", frame[frame["family"] == PAIRS], _PAIR_ROWS, FRAME_METHODS)
+        if frame.empty:
+            return figure
+        taught = frame[frame["family"] == ORDER].set_index("method")
+        for (key, label), y in zip(_TAUGHT_LABEL.items(), (3.74, 4.0, 4.26), strict=True):
+            if key in taught.index:
+                row = taught.loc[[key]]
+                ax.errorbar(row["percent"], [y], xerr=error_lengths(row), fmt="*", ms=6, color="black", elinewidth=0.8)
+                place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "ha": "left"}
+                ax.annotate(label, (row["high"].item(), y), fontsize=7, **place)
+        ax.set(xlabel="Clips that choose their sentence (%)", xlim=(30, 115))
+        ax.set_xticks(range(30, 101, 10))
+        shared_legend(figure, ax, "lower", columns=3, size=7)
+        return figure
 
 
 def _not_run(ax: Axes, title: str, frame: pd.DataFrame) -> bool:
@@ -107,24 +129,6 @@ def _counts(ax: Axes, title: str, frame: pd.DataFrame) -> None:
     ax.minorticks_off()
     ax.axhline(frame["chance"].min(), **CHANCE_LINE, zorder=0)
     ax.set(xlabel="Frames per clip", ylabel="Top-1 accuracy (%)", ylim=(0, None))
-
-
-def _pairs(ax: Axes, frame: pd.DataFrame) -> None:
-    """Clips that choose their sentence; in the last row heads taught order, the mean above the transformer."""
-    part = frame[frame["family"] == PAIRS]
-    _dots(ax, "Minimal pairs", part, _PAIR_ROWS, FRAME_METHODS)
-    if part.empty:
-        return
-    taught = frame[frame["family"] == ORDER].set_index("method")
-    for key, y, face in zip(_TAUGHT_LABEL, (3.82, 4.18), ("black", "white"), strict=True):
-        if key in taught.index:
-            row, style = taught.loc[[key]], {"fmt": "*", "ms": 6, "color": "black", "elinewidth": 0.8, "mfc": face}
-            ax.errorbar(row["percent"], [y], xerr=error_lengths(row), **style)
-            low, high = row["low"].item(), row["high"].item()
-            x, shift, side = (high, 5, "left") if high < 75 else (low, -5, "right")  # where there is room
-            place = {"xytext": (shift, 0), "textcoords": "offset points", "va": "center", "ha": side}
-            ax.annotate(_TAUGHT_LABEL[key], (x, y), fontsize=7, **place)
-    ax.set(xlabel="Clips that choose their sentence (%)", xlim=(40, 100))
 
 
 # ------------------------------------------------------------------ pictures of the minimal pairs

@@ -14,8 +14,10 @@ from motion_lib.data.datasets import VideoDataset, check_missing
 from motion_lib.evaluation.features import encode_videos
 from motion_lib.evaluation.retrieval import score
 from motion_lib.experiment.experiment import Experiment, Trained
+from motion_lib.methods import METHODS
 from motion_lib.models.clip import embed_dim, transformer_heads
 from motion_lib.models.prototype import FrameEncoder, PrototypeClassifier, build_head
+from motion_lib.models.xclip import MultiframeIntegration
 from motion_lib.probes.records import ORDER, PAIRS, Condition, Outcome, keep
 from motion_lib.probes.video_controls import FILMED, REVERSED, Control, score_controls, text_prototypes
 from motion_lib.texts.descriptions import DescriptionSet
@@ -29,6 +31,7 @@ PAIR_LABEL = {
 }
 LEARNING_RATE, WEIGHT_DECAY, BATCH = 1e-3, 0.05, 64  # of the heads that are taught order
 SCALE = 16.0  # of the cosines, as exp(logit_scale) in the miniature's recipe
+MIT = METHODS["xclip"].head  # the name of X-CLIP's head over frames
 SENTENCE, CLIP = "sentence for a clip", "clip for a sentence"  # which is to be chosen
 
 
@@ -110,7 +113,9 @@ def _open(experiment: Experiment, dataset: VideoDataset, model: PrototypeClassif
 
 # ------------------------------------------------------------------ order, when it is asked for
 def probe_order(experiment: Experiment, key: str = "motion") -> list[Path]:
-    """A mean and a temporal head taught to tell actions from their reversals, on the image tower of a method.
+    """Three heads taught to tell actions from their reversals, on the image tower of a method.
+
+    The mean, X-CLIP's integration transformer and the temporal transformer (paper, section 5).
 
     The frame embeddings stay as they are; clips that were trained on are not tested on. One record a head,
     under the method's key with the head's name. Empty where there are no rendered clips. Intervals resample actions.
@@ -118,7 +123,7 @@ def probe_order(experiment: Experiment, key: str = "motion") -> list[Path]:
     if not experiment.data.minimal_pairs:
         return []
     trained = experiment.trained(key)
-    return [_taught(experiment, trained, name) for name in ("mean", "temporal")]
+    return [_taught(experiment, trained, name) for name in ("mean", MIT, "temporal")]
 
 
 def _taught(experiment: Experiment, trained: Trained, head_name: str) -> Path:
@@ -128,7 +133,12 @@ def _taught(experiment: Experiment, trained: Trained, head_name: str) -> Path:
 
     def probe() -> Outcome:
         torch.manual_seed(cfg.seed)
-        model.head = build_head(head_name, embed_dim(model.clip), transformer_heads(model.clip)).to(model.device)
+        width = embed_dim(model.clip)
+        if head_name == MIT:
+            head = MultiframeIntegration(width, model.preprocess.num_frames)
+        else:
+            head = build_head(head_name, width, transformer_heads(model.clip))
+        model.head = head.to(model.device)
         videos = encode_videos(FrameEncoder(model), _open(experiment, training, model))
         labels = torch.tensor(videos.dataset.labels, device=model.device)
         # Copies out of inference mode, so that a head can be trained on them.

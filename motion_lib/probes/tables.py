@@ -20,6 +20,7 @@ from motion_lib.report.tables import NOT_RUN, Percent, Points, select, write_tab
 OTHERS = tuple(key for key in PROBED_METHODS if key != "motion")
 TAUGHT = {
     "motion_mean_taught": "taught order: mean over frames",
+    "motion_mit_taught": "taught order: X-CLIP's 1-layer transformer over frames",
     "motion_temporal_taught": "taught order: 6-layer temporal transformer",
 }
 
@@ -216,7 +217,7 @@ def pair_table(numbers: pd.DataFrame) -> pd.DataFrame:
     """How often a clip prefers its own sentence to its partner's (chance 50 %), and whole pairs (chance 1 of 6).
 
     Intervals are 95 % over what the clips of a pair differ in: which two objects or motions, which action. Below the
-    methods two heads that were taught to tell actions from their reversals, on clips that they were not taught with.
+    methods three heads that were taught to tell actions from their reversals, on clips that they were not taught with.
     """
     asked, rows = _where(numbers, question=SENTENCE), []
     for key, label in ({key: METHODS[key].label for key in PROBED_METHODS} | TAUGHT).items():

@@ -16,7 +16,7 @@ from motion_lib.probes import pairs as pair_probing
 from motion_lib.probes import records as probe_records
 from motion_lib.probes import run as probing
 from motion_lib.probes import video_controls
-from motion_lib.probes.figures import pairs_figure, probe_figure
+from motion_lib.probes.figures import frame_figure, pair_figure, pairs_figure, text_figure
 from motion_lib.probes.pairs import CLIP, PAIR_LABEL, REVERSED_PAIRS, SENTENCE, probe_order
 from motion_lib.probes.records import (
     ORDER,
@@ -116,7 +116,7 @@ def put_everything(cfg, seeds=(0,)) -> list[dict]:
                 built_in = {"1 frame": "built in", "16 frames": "built in"} if method == "xclip" else {}
                 put(cfg, VIDEO, method, dataset, videos(2 + n % 4, (8,) if built_in else (1, 8, 16)), seed, built_in)
             put(cfg, PAIRS, method, "miniature-pairs", pairs(3 + n % 3), seed)
-        for name, sixths, steps in (("mean", 3, 0), ("temporal", 5, 400)):
+        for name, sixths, steps in (("mean", 3, 0), ("mit", 4, 400), ("temporal", 5, 400)):
             more = {"of": SENTENCE, "pairs_right": 0.5, "steps": steps}
             found = [Condition(REVERSED_PAIRS, right(sixths), 0.5, more=more)]
             put(cfg, ORDER, f"motion_{name}_taught", "miniature-actions", found, seed)
@@ -275,13 +275,13 @@ def test_frames_hold_every_number_and_order(cfg):
 
 def test_pairs_hold_every_kind_and_the_taught_heads(cfg):
     table = pair_table(probe_numbers(put_everything(cfg, seeds=(0, 1)))).set_index("Method")
-    assert len(table) == len(PROBED_METHODS) + 2
+    assert len(table) == len(PROBED_METHODS) + 3
     assert table.loc["Our method", f"{PAIR_LABEL['object']}, whole pairs"] == Percent(0.2)
-    directions = table[PAIR_LABEL[REVERSED_PAIRS]][-2:]
-    assert [cell.value for cell in directions] == pytest.approx([3 / 6, 5 / 6])
+    directions = table[PAIR_LABEL[REVERSED_PAIRS]][-3:]
+    assert [cell.value for cell in directions] == pytest.approx([3 / 6, 4 / 6, 5 / 6])
     assert {type(cell) for cell in directions} == {Percent}
-    assert table["Steps of teaching"].tolist()[-3:] == ["", 0, 400]
-    assert set(table[PAIR_LABEL["object"]][-2:]) == {""}
+    assert table["Steps of teaching"].tolist()[-4:] == ["", 0, 400, 400]
+    assert set(table[PAIR_LABEL["object"]][-3:]) == {""}
     assert set(table["Seeds"]) == {2}
 
 
@@ -353,22 +353,25 @@ def test_answers_to_other_clips_are_not_paired(cfg):
         ours.less(theirs)
 
 
+def probe_figures(probes: list[dict], cfg) -> list:
+    numbers = probe_numbers(probes)
+    return [text_figure(numbers, cfg), frame_figure(numbers, cfg), pair_figure(numbers)]
+
+
 def test_panels_without_probes_say_not_run(cfg):
     """In the profile paper there are no minimal pairs; before 06_motion_probes there is nothing."""
-    figure, numbers = probe_figure([], cfg)
-    assert len(numbers) == 0
-    assert [[text.get_text() for text in ax.texts] for ax in figure.get_axes()] == [[NOT_RUN]] * 6
-    assert layout_faults(figure) == []
+    figures = probe_figures([], cfg)
+    assert [[[t.get_text() for t in ax.texts] for ax in f.get_axes()] for f in figures] == [
+        [[NOT_RUN]] * n for n in (2, 4, 1)
+    ]
+    assert [layout_faults(figure) for figure in figures] == [[]] * 3
     put_videos_of_ours(cfg)
-    figure = probe_figure(read(cfg), cfg)[0]
-    said = [[text.get_text() for text in ax.texts] for ax in figure.get_axes()]
-    assert said == [[NOT_RUN], [NOT_RUN], [], [NOT_RUN], [], [NOT_RUN]]
+    said = [[text.get_text() for text in ax.texts] for ax in probe_figures(read(cfg), cfg)[1].get_axes()]
+    assert said == [[], [NOT_RUN], [], [NOT_RUN]]
 
 
-def test_the_panel_is_legible(cfg):
-    figure, numbers = probe_figure(put_everything(cfg), cfg)
-    assert layout_faults(figure) == []
-    assert len(numbers) > 200
+def test_the_figures_are_legible(cfg):
+    assert [layout_faults(figure) for figure in probe_figures(put_everything(cfg), cfg)] == [[]] * 3
 
 
 def test_the_tables_are_written(cfg):
@@ -445,7 +448,7 @@ def test_the_mean_is_blind_and_a_planted_peek_is_noticed(smoke):
 def test_heads_are_taught_order(smoke):
     paths = probe_order(smoke)
     steps = [json.loads(path.read_text())["conditions"][0]["steps"] for path in paths]
-    assert steps == [0, smoke.cfg.order_steps]
+    assert steps == [0, smoke.cfg.order_steps, smoke.cfg.order_steps]
     mean = json.loads(paths[0].read_text())["conditions"][0]
     assert (mean["acc1"], mean["pairs_right"]) == (0.5, 0.0)
 
