@@ -13,19 +13,19 @@ from matplotlib.textpath import TextPath
 from motion_lib.report.plots import FULL_INCHES, paper_style
 
 _TRAINED, _FROZEN, _DATA, _PLAIN = "#cfe3f3", "#e4e4e4", "#fdf3d9", "#ffffff"
-_TEXT_SIZE, _LINE = 7.4, 7.4 * 1.25 / 72  # points, and the inches from one line to the next
-_MARGIN = 0.05
+_TEXT_SIZE, LINE = 7.4, 7.4 * 1.25 / 72  # points, and the inches from one line to the next
+MARGIN = 0.05
 _SPACE = 0.4 * _TEXT_SIZE  # points between two words, with the blank margins of their letters
 _HINTING = 1.06  # letters fitted to the pixels of a PNG are up to so much wider than their outlines
-_FROM_CORNER = {"ha": "left", "va": "top"}
+FROM_CORNER = {"ha": "left", "va": "top"}
 
 
-def _canvas(height: float) -> tuple[Figure, Axes]:
-    """A page of full width whose axes count inches from the lower left."""
-    figure = plt.figure(figsize=(FULL_INCHES, height))
+def canvas(height: float, width: float = FULL_INCHES) -> tuple[Figure, Axes]:
+    """A page whose axes count inches from the lower left."""
+    figure = plt.figure(figsize=(width, height))
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, FULL_INCHES), ylim=(0, height))
+    axes.set(xlim=(0, width), ylim=(0, height))
     axes.axis("off")
     return figure, axes
 
@@ -51,7 +51,8 @@ def wrap(text: str, inches: float) -> list[str]:
     return lines
 
 
-def _write(ax: Axes, x: float, y: float, text: str, **style: object) -> None:
+def write(ax: Axes, x: float, y: float, text: str, **style: object) -> None:
+    """Text at a place in inches, by default around it."""
     ax.text(x, y, text, **{"fontsize": _TEXT_SIZE, "linespacing": 1.2, "ha": "center", "va": "center"} | style)
 
 
@@ -59,7 +60,7 @@ def _write(ax: Axes, x: float, y: float, text: str, **style: object) -> None:
 def _box(ax: Axes, x: float, y: float, width: float, text: str, colour: str) -> None:
     corner, style = (x - width / 2, y - 0.22), "round,pad=0,rounding_size=0.04"
     ax.add_patch(FancyBboxPatch(corner, width, 0.44, boxstyle=style, facecolor=colour, edgecolor="0.35", lw=0.8))
-    _write(ax, x, y, text)
+    write(ax, x, y, text)
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], style: str = "-") -> None:
@@ -70,7 +71,7 @@ def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], style
 def method_diagram() -> Figure:
     """Figure 3: text prototypes are the classifier's weights; the image tower and the scalar s learn."""
     with paper_style():
-        figure, ax = _canvas(2.3)
+        figure, ax = canvas(2.3)
         top, middle, low, floor = 1.95, 1.325, 0.7, 0.2
         texts, tower, features, out = 0.72, 2.3, 3.9, 5.55
         _box(ax, texts, top, 1.3, "motion descriptions\n$M_s$, one per class", _DATA)
@@ -88,14 +89,14 @@ def method_diagram() -> Figure:
         _arrow(ax, (out, middle - 0.22), (out, low + 0.22))
         ax.plot([out, out, tower], [low - 0.22, floor, floor], "--", color="0.25", lw=0.9)
         _arrow(ax, (tower, floor), (tower, low - 0.22), "--")
-        _write(ax, features, floor - 0.1, "gradient", style="italic")
+        write(ax, features, floor - 0.1, "gradient", style="italic")
         tested = "testing: the same, with the descriptions $M_t$ of the target's classes"
-        _write(ax, (texts + features) / 2 - 0.1, middle, tested, style="italic")
+        write(ax, (texts + features) / 2 - 0.1, middle, tested, style="italic")
         return figure
 
 
 # ------------------------------------------------------------------ frames and texts
-def _strip(clip: np.ndarray) -> np.ndarray:
+def side_by_side(clip: np.ndarray) -> np.ndarray:
     """(T, H, W, 3) -> (H, T W + gaps, 3): frames side by side with a white gap between."""
     gap = np.full((clip.shape[1], max(1, clip.shape[2] // 24), 3), 255, dtype=np.uint8)
     parts = [part for frame in clip for part in (gap, frame)]
@@ -108,16 +109,16 @@ def contact_sheet(clips: Sequence[np.ndarray], captions: Sequence[str]) -> Figur
     Args:
         clips: (T, H, W, 3) uint8 each.
     """
-    width = FULL_INCHES - 2 * _MARGIN
+    width = FULL_INCHES - 2 * MARGIN
     with paper_style():
-        lines, strips = [wrap(caption, width) for caption in captions], [_strip(clip) for clip in clips]
+        lines, strips = [wrap(caption, width) for caption in captions], [side_by_side(clip) for clip in clips]
         heights = [width * strip.shape[0] / strip.shape[1] for strip in strips]
-        y = total = sum(heights) + sum(_LINE * len(part) + 0.16 for part in lines)
-        figure, ax = _canvas(total)
+        y = total = sum(heights) + sum(LINE * len(part) + 0.16 for part in lines)
+        figure, ax = canvas(total)
         for part, strip, height in zip(lines, strips, heights, strict=True):
-            _write(ax, _MARGIN, y - 0.06, "\n".join(part), **_FROM_CORNER)
-            y -= _LINE * len(part) + 0.09
-            place = (_MARGIN / FULL_INCHES, (y - height) / total, width / FULL_INCHES, height / total)
+            write(ax, MARGIN, y - 0.06, "\n".join(part), **FROM_CORNER)
+            y -= LINE * len(part) + 0.09
+            place = (MARGIN / FULL_INCHES, (y - height) / total, width / FULL_INCHES, height / total)
             picture = figure.add_axes(place)
             picture.imshow(strip, interpolation="none", aspect="auto")  # PDF and SVG keep the frames' own pixels
             picture.axis("off")
@@ -133,17 +134,17 @@ def caption_table(headers: Sequence[str], rows: Sequence[Sequence[str]], widths:
     """
     with paper_style():
         inches = FULL_INCHES * np.array(widths) / sum(widths)
-        lefts = np.cumsum([0, *inches[:-1]]) + _MARGIN
-        wrapped = [[wrap(cell, w - 3 * _MARGIN) for cell, w in zip(row, inches, strict=True)] for row in rows]
-        heights = [_LINE * max(len(cell) for cell in row) + 0.12 for row in wrapped]
-        y = sum(heights) + _LINE + 0.12
-        figure, ax = _canvas(y)
+        lefts = np.cumsum([0, *inches[:-1]]) + MARGIN
+        wrapped = [[wrap(cell, w - 3 * MARGIN) for cell, w in zip(row, inches, strict=True)] for row in rows]
+        heights = [LINE * max(len(cell) for cell in row) + 0.12 for row in wrapped]
+        y = sum(heights) + LINE + 0.12
+        figure, ax = canvas(y)
         for left, header in zip(lefts, headers, strict=True):
-            _write(ax, left, y - 0.05, header, weight="bold", **_FROM_CORNER)
-        y -= _LINE + 0.1
+            write(ax, left, y - 0.05, header, weight="bold", **FROM_CORNER)
+        y -= LINE + 0.1
         for row, height in zip(wrapped, heights, strict=True):
             ax.axhline(y, 0.005, 0.995, color="0.8", lw=0.6)
             for left, cell in zip(lefts, row, strict=True):
-                _write(ax, left, y - 0.06, "\n".join(cell), **_FROM_CORNER)
+                write(ax, left, y - 0.06, "\n".join(cell), **FROM_CORNER)
             y -= height
         return figure
