@@ -36,13 +36,13 @@ class Pretraining:
     """How the tiny CLIP is pretrained: by default as the shipped one was."""
 
     num_stills: int = 100_000
-    epochs: int = 5
+    epochs: int = 8
     batch_size: int = 128
     image_lr: float = 1e-3
     text_lr: float = 1e-3
     weight_decay: float = 0.05
     text_warmup_steps: int = 50  # of the text tower alone
-    motion_share: float = 0.1  # share of the captions of persons that hold a verb of the motion
+    motion_share: float = 0.4  # share of the captions of persons that hold a verb of the motion
 
     @property
     def steps(self) -> int:
