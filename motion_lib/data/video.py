@@ -279,16 +279,6 @@ def _stacked(path: Path, pictures: dict[int, np.ndarray], wanted: list[int]) -> 
     return np.stack([pictures[i] for i in wanted])
 
 
-def frame_rate(path: str | Path) -> float:
-    """Frames per second, 25 where the file does not say.
-
-    Raises:
-        VideoReadError: if the file is no video.
-    """
-    with _open(Path(path)) as container:
-        return float(_video_stream(container, path).average_rate or 25)
-
-
 def write_video(path: str | Path, frames: np.ndarray, fps: int) -> None:
     """Write (F, H, W, 3) uint8 RGB as h264 in mp4; H and W must be even.
 

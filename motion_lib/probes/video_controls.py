@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from motion_lib.data.clips import Clips
 from motion_lib.data.datasets import VideoDataset, VideoItem, check_missing
-from motion_lib.data.preprocessing import Normalise
 from motion_lib.data.video import VideoReadError, sample_indices
 from motion_lib.models.prototype import MeanPooling, PrototypeClassifier
 from motion_lib.texts.descriptions import DescriptionSet
@@ -146,15 +145,16 @@ def encode_controls(
         For each batch the indices of its readable videos, one (B, ...) feature tensor a control, and the videos that
         could not be read with the reason.
     """
-    items, normalise = clips.dataset.items, Normalise(model.preprocess).to(model.device)
+    items = clips.dataset.items
     loader = DataLoader(_Pictures(clips, controls), batch_size, num_workers=num_workers, collate_fn=_Batch.of)
     for batch in tqdm(loader, desc=f"video controls, {clips.dataset.name}", unit="batch", mininterval=2):
-        with torch.inference_mode():
-            features = _features(model, batch, normalise(batch.pictures.to(model.device))) if batch.indices else []
-        yield batch.indices, features, {items[i].video_id: reason for i, reason in batch.failed.items()}
+        failed = {items[i].video_id: reason for i, reason in batch.failed.items()}
+        yield batch.indices, _features(model, batch) if batch.indices else [], failed
 
 
-def _features(model: PrototypeClassifier, batch: _Batch, frames: Tensor) -> list[Tensor]:
+@torch.inference_mode()
+def _features(model: PrototypeClassifier, batch: _Batch) -> list[Tensor]:
+    frames = model.normalise(batch.pictures.to(model.device))
     encode: Callable[[Tensor], Tensor] = model.encode_video
     if model.independent_frames:
         frames, encode = model.encode_frames(frames[None])[0], model.head
