@@ -27,7 +27,7 @@ from motion_lib.data.clips import Clips, open_clips
 from motion_lib.data.datasets import VideoDataset, VideoItem
 from motion_lib.data.pack import pack
 from motion_lib.data.packed import Packing
-from motion_lib.data.preprocessing import Preprocess, resize_and_crop
+from motion_lib.data.preprocessing import Cut, Preprocess, resize_and_crop
 from motion_lib.data.video import write_video
 
 PREPROCESS = Preprocess()  # the paper's: 8 frames, short side 256, crop 224
@@ -80,7 +80,7 @@ class PlainDecord:
     def __init__(self, paths: list[Path]):
         self._paths = paths
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
+    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
         """(T, S, S, 3) uint8."""
         reader = decord.VideoReader(str(self._paths[index]), num_threads=1)
         return resize_and_crop(reader.get_batch(list(choose(len(reader)))).asnumpy(), PREPROCESS)

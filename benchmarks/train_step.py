@@ -32,7 +32,7 @@ from motion_lib.data.batches import TrainingBatch, epoch_order, split_batch, tra
 from motion_lib.data.clips import Clips, open_clips
 from motion_lib.data.pack import pack
 from motion_lib.data.packed import VIDEOS_PER_SHARD, Packing
-from motion_lib.data.preprocessing import Normalise, Preprocess, normalise
+from motion_lib.data.preprocessing import Normalise, Preprocess
 from motion_lib.experiment.largest import dry_run, largest_at_once
 from motion_lib.miniature import tiny_clip
 from motion_lib.models.clip import CLIP
@@ -109,7 +109,7 @@ class PlainClips(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         rng, size = np.random.default_rng(index), self.clips.preprocess.crop_size
-        frames = self.clips.sample(index, rng, VIEWS.whole_frames)
+        frames = self.clips.sample(index, rng, lambda height, width: (0, 0, height, width))
         view = VIEWS.draw(rng, *frames.shape[2:], size)
         (cut,) = make_views([torch.from_numpy(np.ascontiguousarray(frames))], [view], size)
         return self.normalise(cut), self.clips.dataset.items[index].label
@@ -168,7 +168,7 @@ def compare(built: Built, clips: int, precision: str, device: str, repeats: int,
     plain, ours = PlainStep(models[0], recipe), OurStep(models[1], recipe, compiled)
     batch = batch_of(clips, preprocess.crop_size)
     views, labels = batch.on(torch.device("cpu"))
-    prepared = normalise(views, preprocess), labels  # by the workers
+    prepared = Normalise(preprocess)(views), labels  # by the workers
     if device == "cuda":
         batch, prepared = batch.pin_memory(), tuple(tensor.pin_memory() for tensor in prepared)
     losses = {"plain": [], "ours": []}

@@ -13,6 +13,7 @@ import tiny
 import torch
 
 from motion_lib.config import RunConfig
+from motion_lib.data.preprocessing import Cut
 from motion_lib.data.video import VideoReadError
 from motion_lib.evaluation.features import VideoFeatures, encode_videos
 from motion_lib.experiment.cache import features_kept
@@ -26,10 +27,10 @@ BROKEN = (2, *range(8, 12))  # one, and all of a batch
 class SomeBroken(tiny.InMemory):
     """Some videos cannot be read."""
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
+    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
         if index in BROKEN:
             raise VideoReadError(Path(f"clip_{index}.mp4"), "broken")
-        return super().read(index, choose, whole)
+        return super().read(index, choose, cut)
 
 
 def main(folder: Path, count: int) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from motion_lib.data.clips import Clips
 from motion_lib.data.datasets import VideoDataset, VideoItem
-from motion_lib.data.preprocessing import Preprocess
+from motion_lib.data.preprocessing import Box, Cut, Preprocess, in_box
 from motion_lib.data.video import write_video
 from motion_lib.models.clip import CLIP
 from motion_lib.models.prototype import PrototypeClassifier
@@ -63,6 +63,11 @@ def clips_in_memory(count: int = 8, length: int = 6, seed: int = 0) -> Clips:
     return Clips(listed, PREPROCESS, {}, InMemory(store.reshape(count, length, 32, 32, 3)))
 
 
+def everything(height: int, width: int) -> Box:
+    """The `Cut` that leaves out nothing."""
+    return 0, 0, height, width
+
+
 @dataclass
 class InMemory:
     """Frames of videos of one length, (N, F, S, S, 3)."""
@@ -70,8 +75,9 @@ class InMemory:
     videos: np.ndarray
     whole_frames: ClassVar[bool] = True
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
-        return self.videos[index][choose(self.videos.shape[1])]
+    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
+        frames = self.videos[index][choose(self.videos.shape[1])]
+        return in_box(frames, cut(*frames.shape[1:3])) if cut else frames
 
 
 # --- videos whose grey levels encode the frame number ---

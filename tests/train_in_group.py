@@ -14,6 +14,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from motion_lib.config import RunConfig
+from motion_lib.data.preprocessing import Cut
 from motion_lib.data.video import VideoReadError
 from motion_lib.experiment.launch import fabric_of
 from motion_lib.training import Execution, Recipe, fine_tune
@@ -27,10 +28,10 @@ RECIPE = Recipe(epochs=2, batch_size=4, lr=0.0, warmup_epochs=1, augmentation="t
 class OneBroken(tiny.InMemory):
     """One video cannot be read."""
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
+    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
         if index == BROKEN:
             raise VideoReadError(Path("clip_4.mp4"), "broken")
-        return super().read(index, choose, whole)
+        return super().read(index, choose, cut)
 
 
 def main(folder: Path, train_text: bool) -> None:

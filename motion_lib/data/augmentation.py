@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from motion_lib.data.preprocessing import Box
+
 _AREA, _ASPECT, _TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of a random resized crop
 _SCALES = (1.0, 0.875, 0.75, 0.66)  # of the short side, multi-scale crop
 _LUMA = (19595, 38470, 7471)  # of 65,536; Pillow's grey
@@ -30,6 +32,11 @@ class View:
     width: int
     flip: bool
     grayscale: bool
+
+    @property
+    def box(self) -> Box:
+        """As `preprocessing.Box`."""
+        return self.top, self.left, self.height, self.width
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from motion_lib.data.augmentation import AUGMENTATIONS, Augmentation, View, make_views
 from motion_lib.data.clips import Clips
+from motion_lib.data.preprocessing import Box, in_box
 from motion_lib.data.video import VideoReadError
 
 
@@ -130,14 +131,20 @@ class _TrainingClips(Dataset):
         self._shared: list[Tensor] = []  # by this worker; the first byte is 1 while a batch lies there
 
     def __getitem__(self, index: int) -> tuple[int, np.ndarray | VideoReadError, View | None]:
-        rng = np.random.default_rng([*self.seed, index])
+        rng, views = np.random.default_rng([*self.seed, index]), []
+
+        def cut(height: int, width: int) -> Box:
+            views.append(self.augmentation.draw(rng, height, width, self.clips.preprocess.crop_size))
+            return views[-1].box
+
         try:
-            frames = self.clips.sample(index, rng, self.augmentation.whole_frames)
+            clip = self.clips.sample(index, rng, cut if self.augmentation.whole_frames else None)
         except VideoReadError as error:
             return index, error, None
-        view = self.augmentation.draw(rng, *frames.shape[2:], self.clips.preprocess.crop_size)
-        box = frames[..., view.top : view.top + view.height, view.left : view.left + view.width]
-        return index, box.transpose(0, 2, 3, 1), replace(view, top=0, left=0)
+        frames = clip.transpose(0, 2, 3, 1)
+        if not views:  # of the centre there is nothing more to leave out
+            frames = in_box(frames, cut(*frames.shape[1:3]))
+        return index, frames, replace(views[-1], top=0, left=0)
 
     def collate(self, samples: list[tuple]) -> TrainingBatch:
         read, labels, failed = _readable(self.clips, samples)

@@ -18,7 +18,7 @@ from motion_lib.data import preprocessing, video
 from motion_lib.data.datasets import VideoDataset
 from motion_lib.data.pack import pack
 from motion_lib.data.packed import PackedFrames, Packing
-from motion_lib.data.preprocessing import Preprocess, resize_and_crop
+from motion_lib.data.preprocessing import Cut, Preprocess, resize_and_crop
 from motion_lib.data.video import VideoReadError, read_clip, sample_indices
 from motion_lib.storage import atomic_path, content_hash, write_json
 
@@ -30,8 +30,13 @@ class FrameSource(Protocol):
 
     whole_frames: bool  # whether it has what a centre crop leaves out
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
-        """(T, S, S, 3) uint8 of video `index`, or (T, H, W, 3) if `whole`; `choose` maps its frame count to indices."""
+    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
+        """(T, height, width, 3) uint8 of video `index`.
+
+        Args:
+            choose: number of frames -> indices of those wanted.
+            cut: height and width of the resized frames -> the box that is wanted of them; by default the centre crop.
+        """
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,11 @@ class DecodedVideos:
     preprocess: Preprocess
     whole_frames: ClassVar[bool] = True
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
+    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
         """As FrameSource; may raise VideoReadError."""
         frames = read_clip(self.paths[index], choose)
-        if whole:
-            return preprocessing.resize(frames, self.preprocess.short_side, self.preprocess.interpolation)
-        return resize_and_crop(frames, self.preprocess)
+        resized = preprocessing.resize(frames, self.preprocess.short_side, self.preprocess.interpolation)
+        return preprocessing.in_box(resized, (cut or self.preprocess.centre)(*resized.shape[1:3]))
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,9 @@ class CroppedFrames:
         """The array, mapped into memory and never loaded as a whole."""
         return np.load(self.path, mmap_mode="r")
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
-        """As FrameSource; ValueError for whole frames, which are not kept."""
-        if whole:
+    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
+        """As FrameSource; ValueError for another box than the centre: more is not kept."""
+        if cut:
             raise ValueError(f"{self.path.name} keeps the centre of each frame only.")
         first, last = self.offsets[index : index + 2]
         return self.frames[first + choose(int(last - first))]
@@ -103,13 +107,13 @@ class Clips:
         """(T, 3, S, S) uint8 of video `index`, sampled as for testing."""
         return self.sample(index, None)
 
-    def sample(self, index: int, rng: np.random.Generator | None, whole: bool = False) -> np.ndarray:
-        """(T, 3, S, S) uint8, or (T, 3, H, W) if `whole`; `rng` draws frames as for training."""
+    def sample(self, index: int, rng: np.random.Generator | None, cut: Cut | None = None) -> np.ndarray:
+        """(T, 3, height, width) uint8; `rng` draws frames as for training, `cut` as in `FrameSource`."""
 
         def choose(n: int) -> np.ndarray:
             return sample_indices(n, self.preprocess.num_frames, self.preprocess.sampling, rng)
 
-        return self.source.read(index, choose, whole).transpose(0, 3, 1, 2)
+        return self.source.read(index, choose, cut).transpose(0, 3, 1, 2)
 
 
 def clips_for(dataset: VideoDataset | Clips, preprocess: Preprocess) -> Clips:

@@ -25,7 +25,7 @@ import simplejpeg
 
 from motion_lib.data.catalogue import OFFICIAL
 from motion_lib.data.datasets import VideoDataset, VideoItem
-from motion_lib.data.preprocessing import Preprocess, crop
+from motion_lib.data.preprocessing import Cut, Preprocess, in_box
 from motion_lib.storage import content_hash, file_stamp
 
 CANDIDATES_PER_FRAME = 4
@@ -144,7 +144,7 @@ class PackedFrames:
         self._shard, self._first, self._frames = table.T
         self._begin, self._end = np.concatenate(begins), np.concatenate(ends)
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
+    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
         """As `clips.FrameSource`; OSError if the shard has been lost or damaged since it was opened.
 
         A frame that was not kept is replaced by the last kept one before it. With text4vis sampling that one is in the
@@ -156,9 +156,10 @@ class PackedFrames:
         try:
             jpegs = self.jpegs(index, positions)
             height, width, *_ = simplejpeg.decode_jpeg_header(jpegs[0])
-            pictures = np.empty((len(jpegs), height, width, 3), dtype=np.uint8)
-            for jpeg, picture in zip(jpegs, pictures, strict=True):
-                simplejpeg.decode_jpeg(jpeg, buffer=picture)
+            box = (cut or self._preprocess.centre)(height, width)
+            whole, pictures = np.empty((height, width, 3), np.uint8), np.empty((len(jpegs), *box[2:], 3), np.uint8)
+            for jpeg, picture in zip(jpegs, pictures, strict=True):  # one whole frame at a time stays in the cache
+                picture[:] = in_box(simplejpeg.decode_jpeg(jpeg, buffer=whole), box)
         except (OSError, ValueError) as error:
             if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):  # no fault of the shard
                 raise
@@ -167,7 +168,7 @@ class PackedFrames:
                 f"{path}: cannot be read ({reason}). If disk and permissions are right, delete what is left of it and "
                 "start again: it is packed anew."
             ) from error
-        return pictures if whole else crop(pictures, self._preprocess)
+        return pictures
 
     def jpegs(self, index: int, positions: np.ndarray) -> list[bytes]:
         """The kept frames at these positions of a video. Its shard is open for this call alone: of the 940 shards of

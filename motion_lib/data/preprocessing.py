@@ -3,6 +3,7 @@
 Preprocessing belongs to a model: it is carried by the model, applied by the loader and written into every record.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ IMAGENET_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)  # as ViFi-CLIP and 
 IMAGENET_STD = (58.395 / 255, 57.12 / 255, 57.375 / 255)
 _PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 INTERPOLATION = (*_PILLOW, "opencv")
+Box = tuple[int, int, int, int]  # top, left, height, width, in pixels
+Cut = Callable[[int, int], Box]  # height and width of frames -> what is wanted of them
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,15 @@ class Preprocess:
         if not 1 <= self.crop_size <= self.short_side:
             raise ValueError(f"crop_size {self.crop_size}: expected 1 to short_side ({self.short_side}).")
 
+    def centre(self, height: int, width: int) -> Box:
+        """The centre crop of resized frames, rounded as torchvision's CenterCrop does, for opencv down as mmaction."""
+        top, left = ((side - self.crop_size) / 2.0 for side in (height, width))
+        to_int = int if self.interpolation == "opencv" else round
+        return to_int(top), to_int(left), self.crop_size, self.crop_size
+
     def as_dict(self) -> dict:
         """Plain values for a record."""
         return asdict(self)
-
-
-def crop_offsets(height: int, width: int, size: int, rounded: bool = True) -> tuple[int, int]:
-    """Top and left of the centre crop, rounded as torchvision's CenterCrop does, or down as mmaction does."""
-    if not rounded:
-        return (height - size) // 2, (width - size) // 2
-    return round((height - size) / 2.0), round((width - size) / 2.0)
 
 
 def resized_size(height: int, width: int, short_side: int, rounded: bool = False) -> tuple[int, int]:
@@ -77,7 +79,8 @@ def resized_size(height: int, width: int, short_side: int, rounded: bool = False
 
 def resize_and_crop(frames: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """(T, H, W, 3) uint8 -> (T, S, S, 3) uint8 with S = crop_size."""
-    return crop(resize(frames, preprocess.short_side, preprocess.interpolation), preprocess)
+    resized = resize(frames, preprocess.short_side, preprocess.interpolation)
+    return in_box(resized, preprocess.centre(*resized.shape[1:3]))
 
 
 def resize(frames: np.ndarray, short_side: int, interpolation: str) -> np.ndarray:
@@ -90,10 +93,10 @@ def resize(frames: np.ndarray, short_side: int, interpolation: str) -> np.ndarra
     return _resize_opencv(frames, size) if opencv else _resize_pillow(frames, size, _PILLOW[interpolation])
 
 
-def crop(frames: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """(T, H, W, 3) uint8, resized -> its centre (T, S, S, 3)."""
-    top, left = crop_offsets(*frames.shape[1:3], preprocess.crop_size, preprocess.interpolation != "opencv")
-    return frames[:, top : top + preprocess.crop_size, left : left + preprocess.crop_size]
+def in_box(frames: np.ndarray, box: Box) -> np.ndarray:
+    """(..., H, W, 3) -> (..., height, width, 3), a view of the same memory."""
+    top, left, height, width = box
+    return frames[..., top : top + height, left : left + width, :]
 
 
 def _resize_pillow(frames: np.ndarray, size: tuple[int, int], resample: Image.Resampling) -> np.ndarray:
@@ -118,8 +121,3 @@ class Normalise(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """(..., 3, S, S) uint8 -> float32 of the same shape."""
         return (frames.float() / 255 - self.mean) / self.std
-
-
-def normalise(frames: Tensor, preprocess: Preprocess) -> Tensor:
-    """(..., 3, S, S) uint8 -> float32 on the tensor's device, for models that hold no `Normalise`."""
-    return Normalise(preprocess).to(frames.device)(frames)

@@ -5,6 +5,7 @@ frame that is decoded must bear the time that the list expects. Where the list i
 comes out, the video is decoded from the start: right first, fast second. Both ways stop where the file ends.
 """
 
+import errno
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -115,6 +116,7 @@ def read_clip(path: str | Path, choose: Callable[[int], np.ndarray]) -> np.ndarr
 
     Raises:
         VideoReadError: if the file cannot be read.
+        OSError: if the process has too many open files, which is no fault of the video.
     """
     path = Path(path)
     if not path.is_file():
@@ -166,7 +168,7 @@ def _packets(stream: av.VideoStream, path: str | Path, edited: bool = True) -> l
         every = stream.container.demux(stream)  # the last, empty one only flushes the decoder
         packets = [_Packet(p.pts, p.is_keyframe, p.is_corrupt or p.is_discard) for p in every if p.size]
     except av.FFmpegError as error:
-        raise VideoReadError(path, f"its packets cannot be read ({_reason(error)}).") from error
+        raise _fault(path, error, "its packets cannot be read ({}).") from error
     # An mp4 announces each frame, shown or not; one that lacks some is a cut-off download. Other headers estimate.
     if "mp4" in stream.container.format.name and 0 < len(packets) < stream.frames:
         if not edited:
@@ -181,14 +183,17 @@ def _open(path: Path, **options: str) -> av.container.InputContainer:
         # Some HMDB-51 files carry metadata that is not UTF-8.
         return av.open(str(path), metadata_errors="ignore", timeout=_LIMIT_SEC, options=options)
     except (av.FFmpegError, ValueError) as error:
-        raise VideoReadError(path, f"not a readable video ({_reason(error)}).") from error
+        raise _fault(path, error, "not a readable video ({}).") from error
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, av.error.ExitError):
-        return f"no answer within {_LIMIT_SEC} s"
+def _fault(path: str | Path, error: Exception, said: str) -> OSError | VideoReadError:
+    """Of the video, in a sentence with room for FFmpeg's reason; too many open files are the process's own fault."""
+    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        return OSError(error.errno, "too many open files: use fewer workers or raise `ulimit -n`", str(path))
     # strerror: the whole message would name the file, and reasons go into records.
-    return getattr(error, "strerror", None) or str(error)
+    reason = getattr(error, "strerror", None) or str(error)
+    is_late = isinstance(error, av.error.ExitError)
+    return VideoReadError(path, said.format(f"no answer within {_LIMIT_SEC} s" if is_late else reason))
 
 
 def _video_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
@@ -241,7 +246,7 @@ def _decoded(path: Path) -> Iterator[av.VideoFrame]:
                 yield frame
                 count += 1
         except av.FFmpegError as error:
-            raise VideoReadError(path, f"decoding stops after {count} frames ({_reason(error)}).") from error
+            raise _fault(path, error, f"decoding stops after {count} frames ({{}}).") from error
 
 
 def _picture(frame: av.VideoFrame) -> np.ndarray:
@@ -272,16 +277,6 @@ def _stacked(path: Path, pictures: dict[int, np.ndarray], wanted: list[int]) -> 
     if len({picture.shape for picture in pictures.values()}) > 1:
         raise VideoReadError(path, "the size of its frames changes.")
     return np.stack([pictures[i] for i in wanted])
-
-
-def frame_rate(path: str | Path) -> float:
-    """Frames per second, 25 where the file does not say.
-
-    Raises:
-        VideoReadError: if the file is no video.
-    """
-    with _open(Path(path)) as container:
-        return float(_video_stream(container, path).average_rate or 25)
 
 
 def write_video(path: str | Path, frames: np.ndarray, fps: int) -> None:

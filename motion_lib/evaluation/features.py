@@ -12,7 +12,7 @@ from tqdm import tqdm
 from motion_lib.data.batches import evaluation_batches, explained_loader_errors
 from motion_lib.data.clips import Clips, clips_for
 from motion_lib.data.datasets import VideoDataset
-from motion_lib.data.preprocessing import normalise
+from motion_lib.data.preprocessing import Normalise
 from motion_lib.models.memory import InPieces
 from motion_lib.models.prototype import VideoTextModel
 
@@ -77,9 +77,11 @@ def encode_videos(
     clips = clips_for(dataset, model.preprocess)
     device, dataset = torch.device(getattr(model, "device", "cpu")), clips.dataset
 
+    normalise = Normalise(model.preprocess).to(device)
+
     @torch.inference_mode()
     def encode(frames: Tensor) -> Tensor:
-        return model.encode_video(normalise(frames.to(device), model.preprocess)).to("cpu", dtype)
+        return model.encode_video(normalise(frames.to(device))).to("cpu", dtype)
 
     start, pieces, readable, failed = time.perf_counter(), InPieces(encode, batch_size), [], dict(clips.failed)
     features, done = torch.empty(0), 0

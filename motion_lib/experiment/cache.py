@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from motion_lib.data import preprocessing, video
 from motion_lib.data.clips import Clips, DecodedVideos
 from motion_lib.data.datasets import VideoDataset
-from motion_lib.data.preprocessing import Preprocess
+from motion_lib.data.preprocessing import Cut, Preprocess
 from motion_lib.data.video import sample_indices
 from motion_lib.evaluation.features import VideoFeatures
 from motion_lib.storage import atomic_path, content_hash
@@ -48,10 +48,10 @@ class TestViews:
         count = len(set(self._files) - there)
         return count, count * self._preprocess.num_frames * 3 * self._preprocess.crop_size**2
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], whole: bool = False) -> np.ndarray:
+    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
         """As `motion_lib.data.clips.FrameSource`."""
-        if whole:
-            return self._videos.read(index, choose, whole)
+        if cut:
+            return self._videos.read(index, choose, cut)
         try:
             with (self.folder / self._files[index]).open("rb") as file:
                 length, frames = int(np.load(file)), np.load(file)

@@ -4,10 +4,11 @@ import tempfile
 from pathlib import Path
 
 import anywidget
+import av
 import numpy as np
 import traitlets
 
-from motion_lib.data.video import VideoReadError, frame_rate, read_clip, write_video
+from motion_lib.data.video import VideoReadError, read_clip, write_video
 from motion_lib.people.ratings import Session
 
 _HERE = Path(__file__).parent
@@ -62,10 +63,15 @@ def playable(path: Path) -> bytes:
     Raises:
         VideoReadError: if it cannot be read.
     """
-    fps = max(1, round(frame_rate(path)))
-    frames = read_clip(path, lambda n: np.arange(min(n, MAX_SECONDS * fps)))
+    frames = read_clip(path, lambda n: np.arange(min(n, MAX_SECONDS * _frame_rate(path))))
     height, width = (size // 2 * 2 for size in frames.shape[1:3])  # h264 wants even sizes
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "clip.mp4"
-        write_video(target, frames[:, :height, :width], fps)
+        write_video(target, frames[:, :height, :width], _frame_rate(path))
         return target.read_bytes()
+
+
+def _frame_rate(path: Path) -> int:
+    """Frames per second of a video that can be read, 25 where it does not say."""
+    with av.open(str(path), metadata_errors="ignore") as container:
+        return max(1, round(container.streams.video[0].average_rate or 25))

@@ -11,6 +11,7 @@ effect of the number mixed with that of the place.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from tqdm import tqdm
 
 from motion_lib.data.clips import Clips
 from motion_lib.data.datasets import VideoDataset, VideoItem, check_missing
-from motion_lib.data.preprocessing import normalise
 from motion_lib.data.video import VideoReadError, sample_indices
 from motion_lib.models.prototype import MeanPooling, PrototypeClassifier
 from motion_lib.texts.descriptions import DescriptionSet
@@ -99,7 +99,7 @@ class _Pictures(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> tuple[int, Tensor | VideoReadError, list[np.ndarray]]:
+    def __getitem__(self, index: int) -> tuple[int, np.ndarray | VideoReadError, list[np.ndarray]]:
         own = self.clips.preprocess.sampling
         shown: list[np.ndarray] = []  # under each control the indices of its frames
 
@@ -114,8 +114,26 @@ class _Pictures(Dataset):
             return index, error, []
         wanted = np.unique(np.concatenate(shown))
         places = [np.searchsorted(wanted, indices) for indices in shown]
-        # A tensor, which workers hand over in shared memory; an array would go through a pipe.
-        return index, torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))), places
+        return index, pictures, places
+
+
+class _Batch(NamedTuple):
+    """Some videos; their pictures stand in one tensor, which a worker hands over in shared memory at once."""
+
+    indices: list[int]
+    pictures: Tensor  # (P, 3, S, S) uint8, of all videos one after the other
+    counts: list[int]  # how many of them each video has
+    places: list[list[np.ndarray]]  # of each video, under each control, among its own
+    failed: dict[int, str]
+
+    @classmethod
+    def of(cls, samples: list[tuple[int, np.ndarray | VideoReadError, list[np.ndarray]]]) -> "_Batch":
+        """As the loader's `collate_fn`."""
+        failed = {i: read.reason for i, read, _ in samples if isinstance(read, VideoReadError)}
+        shown = [sample for sample in samples if sample[0] not in failed]
+        indices, pictures, places = map(list, zip(*shown, strict=True)) if shown else ([], [], [])
+        joined = torch.from_numpy(np.concatenate(pictures)) if shown else torch.empty(0, 0, 0, 3)
+        return cls(indices, joined.permute(0, 3, 1, 2), [len(p) for p in pictures], places, failed)
 
 
 def encode_controls(
@@ -128,22 +146,21 @@ def encode_controls(
         could not be read with the reason.
     """
     items = clips.dataset.items
-    loader = DataLoader(_Pictures(clips, controls), batch_size, num_workers=num_workers, collate_fn=list)
+    loader = DataLoader(_Pictures(clips, controls), batch_size, num_workers=num_workers, collate_fn=_Batch.of)
     for batch in tqdm(loader, desc=f"video controls, {clips.dataset.name}", unit="batch", mininterval=2):
-        read = [sample for sample in batch if not isinstance(sample[1], VideoReadError)]
-        failed = {items[i].video_id: error.reason for i, error, _ in batch if isinstance(error, VideoReadError)}
-        yield [i for i, _, _ in read], _features(model, read) if read else [], failed
+        failed = {items[i].video_id: reason for i, reason in batch.failed.items()}
+        yield batch.indices, _features(model, batch) if batch.indices else [], failed
 
 
-def _features(model: PrototypeClassifier, read: list[tuple[int, Tensor, list[np.ndarray]]]) -> list[Tensor]:
-    with torch.inference_mode():
-        frames = normalise(torch.cat([pictures for _, pictures, _ in read]).to(model.device), model.preprocess)
-        encode: Callable[[Tensor], Tensor] = model.encode_video
-        if model.independent_frames:
-            frames, encode = model.encode_frames(frames[None])[0], model.head
-        of_videos = frames.split([len(pictures) for _, pictures, _ in read])
-        places = zip(*(places for _, _, places in read), strict=True)  # of each control, those of every video
-        return [encode(torch.stack([v[p] for v, p in zip(of_videos, way, strict=True)])) for way in places]
+@torch.inference_mode()
+def _features(model: PrototypeClassifier, batch: _Batch) -> list[Tensor]:
+    frames = model.normalise(batch.pictures.to(model.device))
+    encode: Callable[[Tensor], Tensor] = model.encode_video
+    if model.independent_frames:
+        frames, encode = model.encode_frames(frames[None])[0], model.head
+    of_videos = frames.split(batch.counts)
+    ways = zip(*batch.places, strict=True)  # of each control, the places of every video
+    return [encode(torch.stack([v[p] for v, p in zip(of_videos, way, strict=True)])) for way in ways]
 
 
 def score_controls(

@@ -30,7 +30,7 @@ def clips():
 def of_whole_frames(clips, index, augmentation, seed=5, epoch=2):
     """A view cut on the device that trains, from frames that were sent there whole, channels first."""
     rng = np.random.default_rng([seed, epoch, index])
-    frames = clips.sample(index, rng, augmentation.whole_frames)
+    frames = clips.sample(index, rng, tiny.everything if augmentation.whole_frames else None)
     view = augmentation.draw(rng, *frames.shape[2:], clips.preprocess.crop_size)
     return make_views([torch.from_numpy(np.ascontiguousarray(frames))], [view], clips.preprocess.crop_size)[0]
 

@@ -24,7 +24,7 @@ from motion_lib.data.clips import open_clips
 from motion_lib.data.datasets import VideoDataset, VideoItem, open_dataset
 from motion_lib.data.pack import pack
 from motion_lib.data.packed import PackedFrames, Packing, cache_folder, candidate_indices, shards_of
-from motion_lib.data.preprocessing import Preprocess, crop
+from motion_lib.data.preprocessing import Preprocess, in_box
 from motion_lib.data.video import SAMPLING, VideoReadError, sample_indices
 
 PREPROCESS = Preprocess(num_frames=4, short_side=32, crop_size=32)
@@ -116,7 +116,7 @@ def test_pictures_keep_their_uncropped_width(tmp_path):
     tiny.write_video(path, wide, fps=25)
     pack(tiny.dataset([path]), PACKING, tmp_path)
     source = PackedFrames(tiny.dataset([path]), PREPROCESS, tmp_path)
-    assert source.read(0, lambda n: np.array([0]), whole=True).shape == (1, 32, 42, 3)
+    assert source.read(0, lambda n: np.array([0]), tiny.everything).shape == (1, 32, 42, 3)
     assert source.read(0, lambda n: np.array([0])).shape == (1, 32, 32, 3)
 
 
@@ -214,9 +214,9 @@ def test_a_shard_that_was_copied_in_part_is_packed_anew(dataset, tmp_path, damag
 
 def test_whole_frames_hold_the_crop(dataset, tmp_path):
     clips = open_clips(dataset, PREPROCESS, tmp_path, "packed")
-    whole, cropped = (clips.sample(0, None, whole).transpose(0, 2, 3, 1) for whole in (True, False))
+    whole, cropped = (clips.sample(0, None, cut).transpose(0, 2, 3, 1) for cut in (tiny.everything, None))
     assert min(whole.shape[1:3]) == PREPROCESS.short_side
-    np.testing.assert_array_equal(crop(whole, PREPROCESS), cropped)
+    np.testing.assert_array_equal(in_box(whole, PREPROCESS.centre(*whole.shape[1:3])), cropped)
 
 
 # --- what cannot be read, what comes later ---

@@ -8,9 +8,8 @@ import torch
 from motion_lib.data.preprocessing import (
     CLIP_MEAN,
     CLIP_STD,
+    Normalise,
     Preprocess,
-    crop_offsets,
-    normalise,
     resize_and_crop,
     resized_size,
 )
@@ -29,7 +28,7 @@ def extras():
 def prepare(picture, preprocess):
     """(H, W, 3) uint8 -> (3, S, S) float."""
     frames = resize_and_crop(picture[None], preprocess)
-    return normalise(torch.from_numpy(frames.transpose(0, 3, 1, 2)), preprocess)[0]
+    return Normalise(preprocess)(torch.from_numpy(frames.transpose(0, 3, 1, 2)))[0]
 
 
 # --- references ---
@@ -93,7 +92,7 @@ def test_long_side_is_truncated(height, width, short_side, expected):
     ],
 )
 def test_crop_offsets_round_half_to_even(height, width, size, expected):
-    assert crop_offsets(height, width, size) == expected
+    assert Preprocess(crop_size=size, short_side=size).centre(height, width) == (*expected, size, size)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +103,8 @@ def test_mmactions_long_side_is_rounded_half_up(height, width, expected):
 
 
 def test_mmactions_crop_is_rounded_down():
-    assert crop_offsets(256, 343, 224, rounded=False) == (16, 59)
-    assert crop_offsets(256, 343, 224) == (16, 60)
+    assert Preprocess(interpolation="opencv").centre(256, 343) == (16, 59, 224, 224)
+    assert Preprocess().centre(256, 343) == (16, 60, 224, 224)
 
 
 def test_opencv_resize_takes_the_two_nearest_rows_and_does_not_antialias():
@@ -139,13 +138,13 @@ def test_result_is_a_square_crop_of_every_frame(height, width):
 def test_normalise_is_clips_own():
     black, white = torch.zeros(3, 2, 2, dtype=torch.uint8), torch.full((3, 2, 2), 255, dtype=torch.uint8)
     mean, std = torch.tensor(CLIP_MEAN).view(3, 1, 1), torch.tensor(CLIP_STD).view(3, 1, 1)
-    torch.testing.assert_close(normalise(black, Preprocess()), (-mean / std).expand(3, 2, 2))
-    torch.testing.assert_close(normalise(white, Preprocess()), ((1 - mean) / std).expand(3, 2, 2))
+    torch.testing.assert_close(Normalise(Preprocess())(black), (-mean / std).expand(3, 2, 2))
+    torch.testing.assert_close(Normalise(Preprocess())(white), ((1 - mean) / std).expand(3, 2, 2))
 
 
 def test_normalise_keeps_leading_dimensions():
     frames = torch.zeros(2, 5, 3, 4, 4, dtype=torch.uint8)
-    assert normalise(frames, Preprocess()).shape == frames.shape
+    assert Normalise(Preprocess())(frames).shape == frames.shape
 
 
 def test_constants_of_clip():

@@ -1,9 +1,14 @@
 """Frame-accurate reading and the sampling formulas."""
 
+import contextlib
 import csv
+import errno
+import os
 import pickle
 import re
+import resource
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import golden
@@ -637,3 +642,23 @@ def test_indices_are_always_frames(mode, n, T, train):
 def test_impossible_sampling_is_an_error(n, T, mode, message):
     with pytest.raises(ValueError, match=message):
         sample_indices(n, T, mode)
+
+
+def test_too_many_open_files_are_no_fault_of_the_video(tmp_path):
+    """Counted as unreadable, a night's videos would be lost one by one."""
+    path, held = tmp_path / "clip.mp4", []
+    write_video(path, np.zeros((8, 16, 16, 3), dtype=np.uint8), 8)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 8, before[1]))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(OSError, match="ulimit -n") as caught:
+            read_frames(path, [0])
+    finally:
+        for file in held:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert (caught.value.errno, caught.value.filename) == (errno.EMFILE, str(path))
+    assert read_frames(path, [0]).shape == (1, 16, 16, 3)

@@ -156,7 +156,7 @@ def test_what_testing_does_not_show_is_decoded(listed, tmp_path):
     views, decoded = open_test_views(listed, tiny.PREPROCESS, tmp_path), open_clips(listed, tiny.PREPROCESS)
     for choose in (lambda n: np.arange(n)[::-1][:4], lambda n: np.zeros(1, dtype=int), np.arange):
         np.testing.assert_array_equal(views.source.read(0, choose), decoded.source.read(0, choose))
-    train = [clips.sample(2, np.random.default_rng(5), whole=True) for clips in (views, decoded)]
+    train = [clips.sample(2, np.random.default_rng(5), tiny.everything) for clips in (views, decoded)]
     np.testing.assert_array_equal(*train)
 
 

@@ -10,7 +10,7 @@ import tiny
 import torch
 import torch.nn.functional as F
 
-from motion_lib.data.preprocessing import normalise
+from motion_lib.data.preprocessing import Normalise
 from motion_lib.evaluation.retrieval import evaluate
 from motion_lib.models.clip import encode_text, tokenize
 from motion_lib.models.loading import default_preprocess, load_model
@@ -222,7 +222,7 @@ def test_mean_and_std_move_with_the_model_and_are_no_weights():
     preprocess = replace(tiny.PREPROCESS, mean=(0.5, 0.25, 0.125), std=(0.5, 1.0, 2.0))
     model, plain = PrototypeClassifier(tiny.clip_model(), preprocess), tiny.classifier()
     frames = torch.randint(256, (2, 4, 3, 32, 32), dtype=torch.uint8)
-    assert torch.equal(model.normalise(frames), normalise(frames, preprocess))
+    assert torch.equal(model.normalise(frames), Normalise(preprocess)(frames))
     assert not torch.equal(model.normalise(frames), plain.normalise(frames))
     assert model.state_dict().keys() == plain.state_dict().keys()
     assert not any("normalise" in name or "mean" in name for name in model.state_dict())

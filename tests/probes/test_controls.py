@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from motion_lib.data.clips import Clips
-from motion_lib.data.preprocessing import normalise
 from motion_lib.data.video import VideoReadError, sample_indices
 from motion_lib.models.prototype import MeanPooling, PrototypeClassifier
 from motion_lib.models.xclip import XClip
@@ -183,7 +182,7 @@ def test_a_control_equals_encoding_those_frames(head):
             places = np.asarray(sample_indices(11, control.frames, sampling))[control.positions(index)]
             frames = torch.from_numpy(clips.source.videos[index][places].transpose(0, 3, 1, 2).copy())
             with torch.inference_mode():
-                alone = model.encode_video(normalise(frames[None], model.preprocess))[0]
+                alone = model.encode_video(model.normalise(frames[None]))[0]
             torch.testing.assert_close(features[index], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -225,7 +224,7 @@ def test_a_model_whose_frames_talk_is_shown_clips_of_its_own_length():
     places = np.asarray(sample_indices(9, 4, "text4vis"))[::-1]
     frames = torch.from_numpy(clips.source.videos[2][places].transpose(0, 3, 1, 2).copy())
     with torch.inference_mode():
-        alone = model.encode_video(normalise(frames[None], model.preprocess))[0]
+        alone = model.encode_video(model.normalise(frames[None]))[0]
     torch.testing.assert_close(found[controls.index(Control(REVERSED, 4))][2], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -240,10 +239,10 @@ def test_other_numbers_of_frames_are_for_models_that_take_them():
 
 
 class _SomeBroken(tiny.InMemory):
-    def read(self, index, choose, whole=False):
+    def read(self, index, choose, cut=None):
         if index == 1:
             raise VideoReadError("clip_1.mp4", "broken on purpose")
-        return super().read(index, choose, whole)
+        return super().read(index, choose, cut)
 
 
 def test_unreadable_videos_are_named_and_the_others_encoded():
