@@ -36,6 +36,7 @@ VIDEO_SUFFIXES = frozenset({
     ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm",
     ".wmv", ".y4m",
 })  # fmt: skip
+_TICK_NS = 2_000_000_000  # of the coarsest clock of a file system
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,6 @@ def _kept(opens: Callable[..., VideoDataset]) -> Callable[..., VideoDataset]:
         return dataset
 
     return opened
-
-
-_TICK_NS = 2_000_000_000
 
 
 def _times(root: Path) -> dict[Path, int]:
