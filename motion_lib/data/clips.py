@@ -31,11 +31,8 @@ class FrameSource(Protocol):
     whole_frames: bool  # whether it has what a centre crop leaves out
 
     def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
-        """(T, height, width, 3) uint8 of video `index`.
-
-        Args:
-            choose: number of frames -> indices of those wanted.
-            cut: height and width of the resized frames -> the box that is wanted of them; by default the centre crop.
+        """(T, height, width, 3) uint8 of video `index`: the frames that `choose` makes of their number and, of each
+        as resized, the box that `cut` makes of its height and width; by default the centre crop.
         """
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 FINE = 100_000  # resamples of gaps, whose limits decide verdicts: limits move by less than 0.1 points then
 _COUNTS_AT_ONCE = 2**20  # entries of the counts matrix drawn at a time: 8 MiB
@@ -51,7 +51,7 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
     """
     _check_open_unit(confidence=confidence)
     mean, sd, n = mean_and_sd(values)
-    half = stats.t.ppf((1 + confidence) / 2, n - 1) * sd / np.sqrt(n) if n > 1 else float("nan")
+    half = stdtrit(n - 1, (1 + confidence) / 2) * sd / np.sqrt(n) if n > 1 else float("nan")
     return Interval(mean, float(mean - half), float(mean + half))
 
 
@@ -68,6 +68,8 @@ def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike, alternative: str =
     a_alone, b_alone = int((difference == 1).sum()), int((difference == -1).sum())
     if a_alone + b_alone == 0:
         return 1.0
+    from scipy import stats  # here: it takes longer to import than most commands take
+
     return float(stats.binomtest(a_alone, a_alone + b_alone, 0.5, alternative=alternative).pvalue)
 
 
@@ -147,7 +149,7 @@ def smallest_detectable(
     means = _bootstrap_means(difference, groups, resamples, seed)
     if not difference.any():
         return float("nan")
-    return float((stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * means.std(ddof=1))
+    return float((ndtri(1 - alpha / 2) + ndtri(power)) * means.std(ddof=1))
 
 
 def joint_means(

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import krippendorff
 import numpy as np
-from scipy import stats
 
 from motion_lib.config import RunConfig
 from motion_lib.data.datasets import VideoDataset
@@ -261,5 +260,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes in {n} trials; expected 0 <= successes <= n and n >= 1.")
+    from scipy import stats  # here: it takes longer to import than most commands take
+
     limits = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
     return Interval(successes / n, float(limits.low), float(limits.high))
