@@ -31,6 +31,7 @@ SMOKE = {
 LONG = {
     "batch/test_notebooks": "notebooks",
     "report/test_own_model": "experiment",
+    "report/test_gallery": "experiment",
     "experiment/test_experiment": "experiment",
     "probes/test_probes": "experiment",
     "training/test_processes": "experiment",
