@@ -125,7 +125,7 @@ def make_world(
     ucf_classes: int = 101,
     hmdb_classes: int = 51,
     source_clips: int = 5,
-    target_clips: int = 8,
+    target_clips: int = 6,
 ) -> World:
     """Draw the classes of a world; the same arguments give the same world.
 
