@@ -63,10 +63,11 @@ def compared(one: list[dict], other: list[dict], targets: tuple[str, ...]) -> st
                     tops = [round(mean_acc(records, **about), 1) for records in sides]
                     labels = (DATASETS[target].label, METHODS[key].label, KIND_LABEL[kind])
                     rows.append(dict(zip(("Target", "Method", "Descriptions", *names), (*labels, *tops), strict=True)))
-    found = list(zip(*(findings(records, targets) for records in sides), strict=True))
+    pairs = zip(*(findings(records, targets) for records in sides), strict=True)
+    found = [pair for pair in pairs if all(finding.gap for finding in pair)]
     for pair in found:
         if len({finding.verdict for finding in pair}) > 1:
-            said = {n: f"{Points(*f.gap) if f.gap else ''}: {f.verdict}" for n, f in zip(names, pair, strict=True)}
+            said = {name: f"{Points(*f.gap)}: {f.verdict}" for name, f in zip(names, pair, strict=True)}
             about = {"Target": DATASETS[pair[0].dataset].label, "Comparison": str(pair[0].comparison)}
             gaps.append(about | said)
     table = pd.DataFrame(rows)
