@@ -1,27 +1,32 @@
 """What a CLIP knows of the miniature before any fine-tuning, measured on clips whose content is known."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 
 from motion_lib.evaluation.features import VideoFeatures
-from motion_lib.evaluation.retrieval import similarities
 from motion_lib.miniature import drawing, motions, sentences
 from motion_lib.miniature.build import video_path
 from motion_lib.miniature.world import ClipSpec, DatasetSpec, draw_clip
 from motion_lib.models.prototype import PrototypeClassifier
 
 
-def _prompts() -> dict[str, tuple[list[str], list[str]]]:
-    """Aspect -> (values, one prompt each)."""
+def _prompts() -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Aspect -> (values, prompts of each): as captions tell a place or a verb beside any posture."""
     items, scenes = list(drawing.OBJECTS), list(drawing.SCENES)
     arms, bodies = list(motions.ARM_MOTIONS), list(motions.BODY_MOTIONS)
+
+    def persons(values: list[str], words: Mapping[str, str]) -> list[list[str]]:
+        return [[f"a person {p} {words[v]}" for p in sentences.POSTURE_WORDS.values()] for v in values]
+
     return {
-        "scene": (scenes, [f"a person {sentences.SCENE_WORDS[s]}" for s in scenes]),
-        "object": (items, [f"a photo of a person with {sentences.with_article(i)}" for i in items]),
-        "arm motion": (arms, [f"a person {sentences.VERBS[a]}" for a in arms]),
-        "body motion": (bodies, [f"a person {sentences.VERBS[b]}" for b in bodies]),
+        "scene": (scenes, persons(scenes, sentences.SCENE_WORDS)),
+        "object": (items, [[f"a photo of a person with {sentences.with_article(item)}"] for item in items]),
+        "arm motion": (arms, persons(arms, sentences.VERBS)),
+        "body motion": (bodies, persons(bodies, sentences.VERBS)),
     }
 
 
@@ -44,7 +49,7 @@ def _content(videos: VideoFeatures, spec: DatasetSpec, seed: int) -> list[ClipSp
 def zero_shot_knowledge(
     model: PrototypeClassifier, videos: VideoFeatures, spec: DatasetSpec, seed: int
 ) -> pd.DataFrame:
-    """Top-1 percent of naming each aspect of a clip by prompts, beside chance.
+    """Top-1 percent of naming each aspect of a clip, beside chance; a value is the mean of its prompts' embeddings.
 
     Args:
         videos: clips of `spec`, whose true content is drawn again from `seed`.
@@ -56,7 +61,9 @@ def zero_shot_knowledge(
     for aspect, (values, prompts) in _prompts().items():
         field = {"object": "item", "arm motion": "arm", "body motion": "body"}.get(aspect, aspect)
         truth = torch.tensor([values.index(getattr(clip, field)) for clip in clips])
-        logits = similarities(model, videos.features, prompts)
+        with torch.inference_mode():
+            of_values = [F.normalize(model.encode_text(several), dim=-1).mean(dim=0) for several in prompts]
+        logits = model.similarity(videos.features.to(model.device, torch.float32), torch.stack(of_values)).cpu()
         right = 100 * (logits.argmax(dim=1) == truth).float().mean().item()
         rows.append(
             {
