@@ -62,8 +62,10 @@ def main(arguments: list[str] | None = None) -> Path:
     else:
         recipe = Pretraining(**{field.name: getattr(args, field.name) for field in fields(Pretraining)})
         log = pretrain(args.out, recipe, args.seed)
+        parts = {"towers": [r for r in log if "long" not in r], "text": [r for r in log if "long" in r]}
+        logs = {name: thinned(rows) for name, rows in parts.items()}
         about = {"sha256": file_sha256(args.out), "seed": args.seed, "recipe": asdict(recipe)}
-        about |= {"processor": processor(), "threads": torch.get_num_threads(), "log": thinned(log)}
+        about |= {"processor": processor(), "threads": torch.get_num_threads(), "log": logs}
     return write_json(path, about | {"knowledge": knowledge(args.out)})
 
 

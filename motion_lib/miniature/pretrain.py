@@ -1,11 +1,15 @@
-"""Pretrains the tiny CLIP on stills with CLIP's own contrastive loss.
+"""Pretrains the tiny CLIP on stills with CLIP's own contrastive loss: both towers, then the text tower on long texts.
 
 A contrastive loss learns what tells its captions apart most cheaply and then has little gradient
 left for the rest. Every still therefore has two kinds of caption, of its thing and of its person,
 and each step takes the loss of both over one pass of the image tower. Before that the text tower
 learns for a few steps to tell captions apart: started together, each tower waits for the other.
+
+Motion descriptions are much longer than such captions. So the text tower goes on with captions of their length, on the
+image tower as it is (locked-image tuning, Zhai et al. 2022). None of them tells how a motion goes.
 """
 
+import json
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,9 +22,9 @@ from tqdm import tqdm
 
 from motion_lib.miniature.parallel import parallel_map
 from motion_lib.miniature.stills import CAPTIONS_EACH, draw_still
-from motion_lib.miniature.tiny_clip import TinyClip, build, save
-from motion_lib.models.clip import CLIP, encode_text, tokenize
-from motion_lib.storage import atomic_path
+from motion_lib.miniature.tiny_clip import TinyClip, build, load, save, used_tokens
+from motion_lib.models.clip import CLIP, build_clip, encode_text, tokenize
+from motion_lib.storage import atomic_path, content_hash, write_json
 
 # Mean and std of CLIP's preprocessing; the tiny CLIP keeps them so that nothing downstream differs.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -29,6 +33,7 @@ BETAS = (0.9, 0.98)  # of AdamW; the second as for CLIP's transformers
 INITIAL_LOGIT_SCALE = float(np.log(1 / 0.07))  # CLIP's own start
 _LOGGED = 50  # steps that a row of the log sums up
 _MINUTES = 2  # most work that an interruption loses
+_AT_ONCE = 512  # stills through the image tower
 
 
 @dataclass(frozen=True)
@@ -43,22 +48,33 @@ class Pretraining:
     weight_decay: float = 0.05
     text_warmup_steps: int = 50  # of the text tower alone
     motion_share: float = 0.4  # share of the captions of persons that hold a verb of the motion
+    text_stills: int = 12_000  # with which the text tower goes on alone; more, and vanilla CLIP reads descriptions well
+    text_epochs: int = 1
 
     @property
     def steps(self) -> int:
-        """Optimizer steps after the text tower's own."""
+        """Optimizer steps of both towers, after the text tower's first ones."""
         return self.epochs * (self.num_stills // self.batch_size)
 
+    @property
+    def text_steps(self) -> int:
+        """Those of the text tower on long captions."""
+        return self.text_epochs * (self.text_stills // self.batch_size)
 
-def _stills(recipe: Pretraining, resolution: int, seed: int) -> tuple[Tensor, Tensor]:
-    """(N, 3, S, S) uint8 pictures and (N, 2, C, 77) tokens: C captions of the thing, C of the person."""
-    jobs = [(i, seed, recipe.motion_share, resolution) for i in range(recipe.num_stills)]
+
+def _stills(recipe: Pretraining, resolution: int, seed: int, long: bool = False) -> tuple[Tensor, Tensor]:
+    """(N, 3, S, S) uint8 pictures and (N, kinds, C, 77) tokens: C captions of the thing, C of the person, C long ones.
+
+    The long ones only if asked for, of fewer stills.
+    """
+    count = recipe.text_stills if long else recipe.num_stills
+    jobs = [(i, seed, recipe.motion_share, resolution) for i in range(count)]
     drawn = parallel_map(draw_still, jobs, "rendering stills")
-    captions = [text for still in drawn for text in (*still.things, *still.persons)]
+    captions = [text for s in drawn for text in (*s.things, *s.persons, *(s.longs if long else ()))]
     distinct, which = np.unique(captions, return_inverse=True)  # captions recur: tokenise each once
     tokens = tokenize(distinct.tolist())[torch.from_numpy(which)]
     pictures = torch.from_numpy(np.stack([still.picture for still in drawn])).permute(0, 3, 1, 2)
-    return pictures, tokens.view(len(drawn), 2, CAPTIONS_EACH, -1)
+    return pictures, tokens.view(len(drawn), 2 + long, CAPTIONS_EACH, -1)
 
 
 def _normalised(stills: Tensor) -> Tensor:
@@ -104,13 +120,34 @@ def pretrain(
     Deterministic for a seed on one machine, interrupted or not.
 
     Args:
+        path: of the weights; what is unfinished lies beside it.
+        seed: of stills, order and fresh weights.
+
+    Returns:
+        The log: a row for each 50 steps with `step`, the mean losses `thing` and `person`, `seconds` of work, and
+        `long` where the text tower goes on alone.
+    """
+    recipe, tiny = recipe or Pretraining(), tiny or TinyClip()
+    half = path.with_name(f"{path.stem}-{content_hash(asdict(recipe), asdict(tiny), seed)}")
+    towers, log = half.with_suffix(".towers.pt"), half.with_suffix(".towers.json")
+    if not log.is_file():
+        write_json(log, pretrain_towers(towers, recipe, seed, tiny))
+    rows = [*json.loads(log.read_text(encoding="utf-8")), *tune_text(towers, path, recipe, seed, tiny)]
+    towers.unlink()
+    log.unlink()
+    return rows
+
+
+def pretrain_towers(path: Path, recipe: Pretraining, seed: int, tiny: TinyClip) -> list[dict[str, float]]:
+    """Both towers on short captions.
+
+    Args:
         path: of the weights; the state of an unfinished run lies beside it.
         seed: of stills, order and fresh weights.
 
     Returns:
         The log: a row for each 50 steps with `step`, the mean losses `thing` and `person`, and `seconds` of work.
     """
-    recipe, tiny = recipe or Pretraining(), tiny or TinyClip()
     stills, captions = _stills(recipe, tiny.resolution, seed)
     torch.manual_seed(seed)
     model = build(tiny).train().to(memory_format=torch.channels_last)
@@ -139,6 +176,54 @@ def pretrain(
     save(model, used, path)
     run.path.unlink(missing_ok=True)
     return run.log
+
+
+def tune_text(towers: Path, path: Path, recipe: Pretraining, seed: int, tiny: TinyClip) -> list[dict[str, float]]:
+    """The text tower on captions of all three kinds, the image tower as it is.
+
+    Args:
+        towers: what `pretrain_towers` wrote.
+        path: of the weights, in the shipped form.
+
+    Returns:
+        The log, with the mean loss `long` as well.
+    """
+    stills, captions = _stills(recipe, tiny.resolution, seed, long=True)
+    model = build_clip(load(towers), str(towers))
+    with torch.no_grad():
+        images = torch.cat([model.visual(_normalised(part)) for part in stills.split(_AT_ONCE)])
+    full_table = model.token_embedding.weight.detach().clone()
+    used, captions = _with_compact_vocabulary(model, captions)
+    optimizer = torch.optim.AdamW(
+        _text_parameters(model), recipe.text_lr, betas=BETAS, weight_decay=recipe.weight_decay
+    )
+    per_epoch, steps = recipe.text_stills // recipe.batch_size, recipe.text_steps
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.text_lr, total_steps=steps, pct_start=0.1)
+    rng, losses, start = torch.Generator().manual_seed(seed), [], time.perf_counter()
+    for step in tqdm(range(steps), "long captions", mininterval=2):
+        place = step % per_epoch * recipe.batch_size
+        if place == 0:
+            order = torch.randperm(len(images), generator=rng)
+        batch = order[place : place + recipe.batch_size]
+        of_kinds = [caption_loss(model, images[batch], tokens) for tokens in _chosen(captions[batch], rng)]
+        optimizer.zero_grad(set_to_none=True)
+        sum(of_kinds).backward()
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=float(np.log(100)))
+        losses.append([loss.item() for loss in of_kinds])
+    full_table[used] = model.token_embedding.weight.detach()
+    model.token_embedding = torch.nn.Embedding.from_pretrained(full_table)
+    save(model, torch.cat([used, used_tokens(towers)]).unique(), path)
+    seconds = (time.perf_counter() - start) / max(1, steps)
+    means = [np.mean(losses[max(0, n - _LOGGED) : n], axis=0) for n in range(_LOGGED, steps + 1, _LOGGED)]
+    kinds = ("thing", "person", "long")
+    return [
+        {"step": (n + 1) * _LOGGED, **dict(zip(kinds, mean.round(4).tolist(), strict=True))}
+        | {"seconds": (n + 1) * _LOGGED * seconds}
+        for n, mean in enumerate(means)
+    ]
 
 
 @dataclass
@@ -202,7 +287,7 @@ def _step(run: _Run, stills: Tensor, captions: list[Tensor]) -> list[float]:
 
 
 def _chosen(captions: Tensor, rng: torch.Generator) -> list[Tensor]:
-    """One caption of each kind for every still: (B, 2, C, 77) -> two of (B, 77)."""
+    """One caption of each kind for every still: (B, kinds, C, 77) -> as many of (B, 77)."""
     kinds, each = captions.shape[1:3]
     picks = torch.randint(each, (kinds, len(captions)), generator=rng)
     return [captions[torch.arange(len(captions)), kind, pick] for kind, pick in enumerate(picks)]

@@ -295,6 +295,23 @@ def person_caption(
     return " ".join(words)
 
 
+def long_caption(item: str, scene: str, postures: list[str], rng: np.random.Generator) -> str:
+    """Alt text as long as a motion description: a person, and around it thing, place and how fast, in any order.
+
+    Args:
+        postures: keys of POSTURE_WORDS.
+    """
+    parts = [" ".join(["a person", *(POSTURE_WORDS[p] for p in postures)])]
+    if rng.random() < 0.5:
+        parts.append(thing_caption(item, rng))
+    if rng.random() < 0.25:
+        parts.append(SCENE_WORDS[scene])
+    if rng.random() < 0.5:  # a still cannot show it: no word of it says anything
+        word = str(rng.choice([word for words in TEMPO_WORDS.values() for word in words]))
+        parts.append(str(rng.choice(("doing {} movements", "at {} speed", "with {} movements"))).format(word))
+    return ", ".join(rng.permutation(parts).tolist())
+
+
 def class_caption(which: HasItemAndScene) -> str:
     """Alt text of a class's typical still: its thing and its place."""
     return f"a photo of a person with {with_article(which.item)} {SCENE_WORDS[which.scene]}"

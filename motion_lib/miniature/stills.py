@@ -11,11 +11,12 @@ CAPTIONS_EACH = 3  # of either kind
 
 @dataclass(frozen=True)
 class Still:
-    """One picture, (size, size, 3) uint8, with captions of its thing and captions of its person."""
+    """One picture, (size, size, 3) uint8, with captions of its thing, of its person, and long ones."""
 
     picture: np.ndarray
     things: tuple[str, ...]
     persons: tuple[str, ...]
+    longs: tuple[str, ...]
 
 
 def draw_still(index: int, seed: int, motion_share: float, size: int) -> Still:
@@ -33,5 +34,11 @@ def draw_still(index: int, seed: int, motion_share: float, size: int) -> Still:
     noise_seed = int(rng.integers(2**31))
     picture = drawing.render(figure, item, scene, drawing.random_look(rng), size, size, noise_seed)[0]
     things = tuple(sentences.thing_caption(item, rng) for _ in range(CAPTIONS_EACH))
-    about = (arm, body, motions.postures(figure), scene, motion_share, rng)
-    return Still(picture, things, tuple(sentences.person_caption(*about) for _ in range(CAPTIONS_EACH)))
+    postures = motions.postures(figure)
+    persons = (arm, body, postures, scene, motion_share, rng)
+    return Still(
+        picture,
+        things,
+        tuple(sentences.person_caption(*persons) for _ in range(CAPTIONS_EACH)),
+        tuple(sentences.long_caption(item, scene, postures, rng) for _ in range(CAPTIONS_EACH)),
+    )

@@ -79,3 +79,8 @@ def load(path: Path = SHIPPED) -> dict[str, Tensor]:
     table = _untrained_table(49408, state[_TABLE].shape[1])
     table[shipped["used"].long()] = state[_TABLE]
     return state | {_TABLE: table}
+
+
+def used_tokens(path: Path) -> Tensor:
+    """(U,) int32 ids of the tokens whose rows a file in the shipped form holds."""
+    return torch.load(path, weights_only=True, map_location="cpu")["used"]

@@ -15,7 +15,7 @@ from motion_lib.miniature.tiny_clip import SHIPPED, TinyClip
 from motion_lib.models.clip import CLIP, load_clip, tokenize
 from motion_lib.storage import file_sha256
 
-RECIPE = Pretraining(num_stills=96, epochs=4, batch_size=32, text_warmup_steps=4)
+RECIPE = Pretraining(num_stills=96, epochs=4, batch_size=32, text_warmup_steps=4, text_stills=64, text_epochs=3)
 VERBS = "|".join(sentences.VERBS.values())
 
 
@@ -45,11 +45,25 @@ def pretrained(tmp_path_factory) -> SimpleNamespace:
 
 
 def test_pretraining_lowers_the_loss(pretrained):
-    assert [row["step"] for row in pretrained.log] == list(range(1, RECIPE.steps + 1))
-    for kind in ("thing", "person"):
-        losses = np.array([row[kind] for row in pretrained.log])
-        assert np.isfinite(losses).all()
-        assert losses[-2:].mean() < losses[:2].mean()
+    towers, text = pretrained.log[: RECIPE.steps], pretrained.log[RECIPE.steps :]
+    for rows, steps, kinds in ((towers, 12, ("thing", "person")), (text, 6, ("thing", "person", "long"))):
+        assert [row["step"] for row in rows] == list(range(1, steps + 1))
+        for kind in kinds:
+            losses = np.array([row[kind] for row in rows])
+            assert np.isfinite(losses).all()
+            assert losses[-2:].mean() < losses[:2].mean()
+
+
+def test_long_captions_leave_the_image_tower_as_it_is(tmp_path):
+    towers, path = tmp_path / "towers.pt", tmp_path / "tiny.pt"
+    pretrain.pretrain_towers(towers, RECIPE, 0, TinyClip())
+    pretrain.tune_text(towers, path, RECIPE, 0, TinyClip())
+    before, after = tiny_clip.load(towers), tiny_clip.load(path)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not [name for name in moved if name.startswith("visual.")]
+    assert {"token_embedding.weight", "text_projection", "ln_final.weight"} <= moved
+    used = tiny_clip.used_tokens(path)
+    assert set(tiny_clip.used_tokens(towers).tolist()) < set(used.tolist())  # words of the descriptions
 
 
 def test_captions_fit_clip_and_have_the_right_articles(pretrained):
@@ -79,6 +93,7 @@ def test_pretraining_is_deterministic_and_goes_on_where_it_was_cut_off(pretraine
     assert left[0] == 7 - RECIPE.steps - 1  # the step that was cut off is the only one done again
     assert path.read_bytes() == pretrained.path.read_bytes()  # nor is there a trace of the file's name
     assert [row["person"] for row in log] == [row["person"] for row in pretrained.log]
+    assert [row.get("long") for row in log] == [row.get("long") for row in pretrained.log]
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -89,14 +104,19 @@ def test_another_seed_gives_other_weights_and_another_recipe_starts_anew(pretrai
         with pytest.raises(ZeroDivisionError):
             pretrain.pretrain(tmp_path / "tiny.pt", RECIPE)
     log = pretrain.pretrain(tmp_path / "tiny.pt", RECIPE, seed=1)
-    assert len(log) == RECIPE.steps
+    assert len(log) == RECIPE.steps + RECIPE.text_steps
     one, other = (tiny_clip.load(path)["visual.conv1.weight"] for path in (pretrained.path, tmp_path / "tiny.pt"))
     assert not torch.equal(one, other)
 
 
 def test_the_file_comes_back_through_clips_own_loader(pretrained, tmp_path, monkeypatch):
     kept = {}
-    monkeypatch.setattr(pretrain, "save", lambda model, used, path: kept.update(model=model, used=used))
+
+    def save(model, used, path):
+        kept.update(model=model, used=used)
+        tiny_clip.save(model, used, path)
+
+    monkeypatch.setattr(pretrain, "save", save)
     pretrain.pretrain(tmp_path / "unused.pt", RECIPE)
     whole = build._written_out(pretrained.path, tmp_path / "clip.pt")
     loaded, tokens = load_clip(whole), tokenize(["a person waving", "an umbrella in the snow"])
@@ -134,4 +154,6 @@ def test_what_ships_is_what_its_page_says():
     assert file_sha256(SHIPPED) == about["sha256"]
     assert tiny_clip.load().keys() == tiny_clip.build(TinyClip()).state_dict().keys()
     assert about["recipe"].keys() == set(Pretraining.__dataclass_fields__)
-    assert about["log"][-1]["step"] == Pretraining(**about["recipe"]).steps
+    recipe, logged = Pretraining(**about["recipe"]), 50
+    assert about["log"]["towers"][-1]["step"] == recipe.steps // logged * logged
+    assert about["log"]["text"][-1]["step"] == recipe.text_steps // logged * logged
