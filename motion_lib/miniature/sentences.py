@@ -2,9 +2,9 @@
 
 All sentences are this project's own, written in the manner of the paper's descriptions: verbless
 gerund phrases that say how limbs move, with the object named where one is handled. They are never
-presented as GPT-4's. Captions of stills are short alt text of two kinds: one names a thing, the
-other what is visible of a person's pose and, less often, a verb. No caption says how a motion
-goes, which leaves the tiny CLIP the noun bias that the paper reports of the real one.
+presented as GPT-4's. Captions of stills are alt text: short ones name a thing or what is visible of
+a person's pose and, less often, a verb; long ones put such parts together. No caption says how a
+motion goes, which leaves the tiny CLIP the noun bias that the paper reports of the real one.
 """
 
 from typing import Protocol

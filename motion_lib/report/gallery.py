@@ -124,6 +124,8 @@ def _column(answers: _Answers, method: str, width: float) -> list[tuple[str, dic
     """The lines of one method's answers to one clip, each with its style."""
     lines: list[tuple[str, dict[str, object]]] = []
     for kind in DESCRIPTION_KINDS:
+        if lines:
+            lines.append(("", {}))
         lines.append((KIND_LABEL[kind], {"style": "italic", "color": "0.45"}))
         for probability, text, is_right in answers[method, kind]:
             look = {"color": _RIGHT, "weight": "bold"} if is_right else {"color": _WRONG}

@@ -57,7 +57,7 @@ def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame
                 figure.savefig(temporary, format=suffix, metadata=undated)
                 if suffix == "png":
                     with Image.open(temporary) as drawn:
-                        few = drawn.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1)
+                        few = drawn.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
                     few.save(temporary, "png", optimize=True, dpi=drawn.info["dpi"])
     if numbers is not None:
         write_text(cfg.figures_dir / f"{name}.csv", numbers.to_csv(index=False, lineterminator="\n"))
