@@ -140,18 +140,17 @@ def read_table(cfg: RunConfig, name: str) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False, dtype=str)
 
 
-def show_figures(cfg: RunConfig, names: Sequence[str]) -> None:
-    """Show figures that earlier notebooks wrote, each under its name; an absent one is said to be absent."""
+def show_figures(cfg: RunConfig, names: Sequence[str], width: int = 760) -> None:
+    """Show figures that earlier notebooks wrote, `width` pixels wide; an absent one is said to be absent."""
     for name in names:
         path = cfg.figures_dir / f"{name}.png"
         display(Markdown(f"**{name}**" if path.is_file() else f"**{name}**: not run"))
         if path.is_file():
-            display(Image(_preview(path), width=760))
+            display(Image(_preview(path, round(1.2 * width)), width=width))
 
 
-def _preview(path: Path, width: int = 900) -> bytes:
-    """The picture small enough that a report of many figures stays below 2 MB: PNG, or JPEG where that is smaller,
-    as it is of video."""
+def _preview(path: Path, width: int) -> bytes:
+    """The picture `width` pixels wide: PNG, or JPEG where that is smaller, as it is of video."""
     with Picture.open(path) as picture:
         small = picture.convert("RGB").resize((width, round(width * picture.height / picture.width)))
     png, jpeg = io.BytesIO(), io.BytesIO()

@@ -49,12 +49,17 @@ def paper_style() -> Iterator[None]:
 def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame | None = None) -> Path:
     """Write `figures/<profile>/<name>.{pdf,svg,png}` and the plotted numbers as CSV; returns the PNG's path.
 
-    Without dates, so that an unchanged figure leaves git clean. The PNG has 256 colours, a third of its size.
+    Without dates, so that an unchanged figure leaves git clean. The PNG has 256 colours, a third of its size, and is no
+    wider than a page at 300 dpi. Figures made of pixels get no SVG: it would hold the same ones as their PDF.
     """
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+    if any(axes.images for axes in figure.axes):
+        del undated["svg"]
     with paper_style():
-        for suffix, undated in (("pdf", {"CreationDate": None}), ("svg", {"Date": None}), ("png", {"Software": None})):
+        dpi = mpl.rcParams["savefig.dpi"] * min(1, FULL_INCHES / figure.get_figwidth())
+        for suffix, metadata in undated.items():
             with atomic_path(cfg.figures_dir / f"{name}.{suffix}") as temporary:
-                figure.savefig(temporary, format=suffix, metadata=undated)
+                figure.savefig(temporary, format=suffix, metadata=metadata, dpi=dpi)
                 if suffix == "png":
                     with Image.open(temporary) as drawn:
                         few = drawn.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)

@@ -129,20 +129,30 @@ def test_a_saved_figure_never_changes_on_its_own(cfg, name):
     for _ in range(2):
         path = plots.save_figure(FIGURES[name](), cfg, "figure", numbers)
         files = sorted(path.parent.glob("figure.*"))
-        assert [file.suffix for file in files] == [".csv", ".pdf", ".png", ".svg"]
+        drawn = [".csv", ".pdf", ".png"] + [".svg"] * (name != "sheet")  # a sheet's SVG would hold its PDF's pixels
+        assert [file.suffix for file in files] == drawn
         written.append([file.read_bytes() for file in files])
     assert written[0] == written[1]
-    csv, pdf, _, svg = written[0]
+    csv, pdf, _, *svg = written[0]
     assert b"Date" not in pdf
-    assert b"<text" in svg  # texts stay texts
+    assert all(b"<text" in text for text in svg)  # texts stay texts
     assert b"\r" not in csv
     with Image.open(path) as picture:
         assert (picture.width, picture.mode) == (round(300 * plots.FULL_INCHES), "P")
         assert set(picture.info) == {"dpi"}  # nothing else that could change
 
 
-def test_frames_are_kept_at_their_own_resolution(cfg):
-    path = plots.save_figure(diagrams.contact_sheet([CLIP], ["a"]), cfg, "sheet")
-    (embedded,) = re.findall(r"base64,([^\"]+)", path.with_suffix(".svg").read_text())
+def test_frames_are_kept_at_their_own_resolution():
+    drawn = io.StringIO()
+    diagrams.contact_sheet([CLIP], ["a"]).savefig(drawn, format="svg")
+    (embedded,) = re.findall(r"base64,([^\"]+)", drawn.getvalue())
     with Image.open(io.BytesIO(base64.b64decode(embedded))) as picture:
         assert picture.size == (8 * 64 + 7 * (64 // 24), 64)
+
+
+def test_a_wide_figure_of_many_colours_is_saved_at_a_pages_width(cfg):
+    colours = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
+    figure = Figure(figsize=(2 * plots.FULL_INCHES, 2 * plots.FULL_INCHES))
+    figure.add_subplot().imshow(colours)
+    with Image.open(plots.save_figure(figure, cfg, "wide")) as picture:
+        assert picture.width == pytest.approx(300 * plots.FULL_INCHES, abs=1)
