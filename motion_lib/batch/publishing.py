@@ -99,12 +99,12 @@ def _path_patterns(environment: Mapping[str, str]) -> list[tuple[re.Pattern, str
 
 
 def shrink_pictures(notebook: NotebookNode) -> None:
-    """Replace each PNG by 256 colours, which plots do not miss, or by JPEG where that is smaller, as of video."""
+    """Replace each PNG by 64 colours, which plots do not miss, or by JPEG where that is smaller, as of video."""
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         if picture := output.get("data", {}).pop("image/png", None):
             image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
             png, jpeg = io.BytesIO(), io.BytesIO()
-            image.quantize(256).save(png, "png", optimize=True)
+            image.quantize(64, Image.Quantize.MAXCOVERAGE).save(png, "png", optimize=True)
             image.save(jpeg, "jpeg", quality=80, optimize=True)
             kind, data = min(("png", png.getvalue()), ("jpeg", jpeg.getvalue()), key=lambda pair: len(pair[1]))
             output.data[f"image/{kind}"] = base64.b64encode(data).decode()

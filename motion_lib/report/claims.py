@@ -142,8 +142,8 @@ def compare(records: Sequence[dict], dataset: str, comparison: Comparison) -> Fi
         difference = ours.less(theirs)
     except ValueError as error:
         raise ValueError(f"{DATASETS[dataset].label}, {comparison}: {error}") from error
-    gap, over_groups = (difference.interval(over, FINE) for over in ("classes", "groups"))
-    visible = difference.smallest_visible("classes", FINE)
+    gap, over_groups = difference.interval("classes", FINE), difference.interval("groups")
+    visible = difference.smallest_visible("classes")
     said = verdict(gap, comparison.no_better) if claimed else NOT_CLAIMED
     p_value = mcnemar_in_every_seed(ours, theirs) if claimed and not comparison.no_better else None
     return Finding(comparison, dataset, said, gap, over_groups, visible, p_value, len(difference.known_seeds))

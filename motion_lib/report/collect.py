@@ -146,14 +146,14 @@ def show_figures(cfg: RunConfig, names: Sequence[str], width: int = 760) -> None
         path = cfg.figures_dir / f"{name}.png"
         display(Markdown(f"**{name}**" if path.is_file() else f"**{name}**: not run"))
         if path.is_file():
-            display(Image(_preview(path, round(1.2 * width)), width=width))
+            display(Image(_preview(path), width=width))
 
 
-def _preview(path: Path, width: int) -> bytes:
-    """The picture `width` pixels wide: PNG, or JPEG where that is smaller, as it is of video."""
+def _preview(path: Path, width: int = 912) -> bytes:
+    """The picture small enough for a page of many: PNG of 64 colours, or JPEG where that is smaller, as it is of video."""
     with Picture.open(path) as picture:
         small = picture.convert("RGB").resize((width, round(width * picture.height / picture.width)))
     png, jpeg = io.BytesIO(), io.BytesIO()
-    small.quantize(256).save(png, "png", optimize=True)
+    small.quantize(64, Picture.Quantize.MAXCOVERAGE).save(png, "png", optimize=True)
     small.save(jpeg, "jpeg", quality=75, optimize=True)
     return min(png.getvalue(), jpeg.getvalue(), key=len)
