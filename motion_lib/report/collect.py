@@ -150,7 +150,7 @@ def show_figures(cfg: RunConfig, names: Sequence[str], width: int = 760) -> None
 
 
 def _preview(path: Path, width: int = 912) -> bytes:
-    """The picture small enough for a page of many: PNG of 64 colours, or JPEG where that is smaller, as it is of video."""
+    """The picture as a page of many can hold it: PNG of 64 colours, or JPEG where that is smaller, as of video."""
     with Picture.open(path) as picture:
         small = picture.convert("RGB").resize((width, round(width * picture.height / picture.width)))
     png, jpeg = io.BytesIO(), io.BytesIO()
