@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from IPython.display import display
+from matplotlib import pyplot as plt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from stub_server import serving
 
@@ -267,6 +268,7 @@ def cells_until_it_stops(path: Path, show: Callable[[object], None] = display, *
         exec(compile(source, f"{path.stem}, cell {number}", "exec"), namespace)
         if number == 0:
             namespace.update(parameters)
+    plt.close("all")  # as a notebook's own backend does
 
 
 @each_notebook

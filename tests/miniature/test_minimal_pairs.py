@@ -60,7 +60,7 @@ def test_a_contrast_is_what_the_clips_differ_in(pairs):
 def test_a_sentence_tells_its_clip(pairs):
     for pair in pairs:
         for clip, text in zip(pair.clips, pair.texts, strict=True):
-            arm, body = text.removesuffix(".").split(" while ")
+            arm, _, body = text.removesuffix(".").partition(" while ")
             assert arm in [phrase.format(item=clip.item) for phrase in ARM_PHRASES[clip.arm]]
             assert body in BODY_PHRASES[clip.body]
 
