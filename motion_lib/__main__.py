@@ -214,6 +214,58 @@ def _checkpoints(args: argparse.Namespace) -> int:
     return 0
 
 
+def _ask_score(parser: argparse.ArgumentParser) -> None:
+    names = "clip:ViT-B/16, open_clip:ARCH/TAG, transformers:ID, text4vis, vificlip, xclip, motion:RUN,"
+    parser.add_argument("name", metavar="NAME", help=f"{names} python:MODULE:FACTORY")
+    _ask_profile(parser)
+    parser.add_argument("--data", nargs="+", default=[], metavar="DATASET", help="ucf101, hmdb51 (default: both)")
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="a folder of class folders instead")
+    parser.add_argument("--descriptions", type=Path, metavar="CSV", help="of its classes: class, description")
+    parser.add_argument("--masked", type=Path, metavar="CSV", help="the same with objects masked")
+    parser.add_argument("--quick", action="store_true", help="the cells of Tables 2 and 3 alone")
+    _ask_parameters(parser)
+
+
+def _score(args: argparse.Namespace) -> int:
+    try:
+        cfg = RunConfig.load(args.profile, **parse_overrides(args.parameters))
+    except ValueError as error:
+        raise WrongArguments(error) from error
+    if bool(args.videos) != bool(args.descriptions) or (args.videos and args.data) or (args.masked and not args.videos):
+        raise WrongArguments("--videos goes with --descriptions, perhaps --masked, and without --data.")
+    from motion_lib.experiment.experiment import Experiment
+    from motion_lib.scores import card, names, page
+
+    named = names.named_model(args.name, cfg)
+    own = args.videos and card.own_target(args.videos, args.descriptions, args.masked)
+    targets = [own] if own else card.targets_of(Experiment(cfg, models=False), args.data)
+    folder = cfg.results_dir / "scores" / "-".join(map(card.slug, (named.name, *([own.name] if own else args.data))))
+    written = card.make_card(named, cfg, targets, folder, args.quick)
+    for target in written["targets"]:
+        for kind, cell in target["results"].items():
+            print(f"{target['label']}, {kind}: top-1 {{:.1f}} [{{:.1f}}, {{:.1f}}] %".format(*cell["top1"]))
+    print(page.write_page(written, folder))
+    return 0
+
+
+def _ask_board(parser: argparse.ArgumentParser) -> None:
+    _ask_profile(parser)
+    parser.add_argument("folder", nargs="?", type=Path, help="of cards; default: results/PROFILE/scores")
+
+
+def _board(args: argparse.Namespace) -> int:
+    try:
+        cfg = RunConfig.load(args.profile)
+    except ValueError as error:
+        raise WrongArguments(error) from error
+    from motion_lib.scores import board
+
+    folder = args.folder or cfg.results_dir / "scores"
+    for path in board.write_boards(board.read_cards(folder), cfg, folder):
+        print(path)
+    return 0
+
+
 # fmt: off
 COMMANDS: dict[str, Command] = {
     "reproduce": Command(
@@ -236,6 +288,15 @@ COMMANDS: dict[str, Command] = {
     "data": Command(
         "fetch the authors' texts and the official lists, and say which data are missing",
         "motion data --check", _ask_data, _data,
+    ),
+    "score": Command(
+        "measure any video-text model by its name, and write its card",
+        "motion score clip:miniature\n  motion score transformers:openai/clip-vit-base-patch32 --profile paper --quick",
+        _ask_score, _score,
+    ),
+    "board": Command(
+        "join the cards of a folder into one table and one figure for each data set",
+        "motion board", _ask_board, _board,
     ),
     "checkpoints": Command(
         "list the baselines' released checkpoints, or download those that are named",

@@ -167,8 +167,9 @@ ROOMS = {
     "people": ("experiment", "paper"),
     "report": ("people",),
     "probes": ("report",),
+    "scores": ("probes",),
     "batch": ("config",),
-    "__main__": ("experiment", "batch"),
+    "__main__": ("scores", "batch"),
     "reproduce": ("__main__",),
     "__init__": (),
 }

@@ -46,8 +46,7 @@ class DecodedVideos:
 
     def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
         """As FrameSource; may raise VideoReadError."""
-        frames = read_clip(self.paths[index], choose)
-        resized = preprocessing.resize(frames, self.preprocess.short_side, self.preprocess.interpolation)
+        resized = self.preprocess.resized(read_clip(self.paths[index], choose))
         return preprocessing.in_box(resized, (cut or self.preprocess.centre)(*resized.shape[1:3]))
 
 
@@ -152,7 +151,7 @@ def open_clips(
     """
     if cache not in CACHES:
         raise ValueError(f"frame cache {cache!r}: expected one of {', '.join(CACHES)}.")
-    if cache_dir is None or cache == "none":
+    if cache_dir is None or cache == "none" or (cache == "packed" and preprocess.square):  # JPEGs keep their shape
         source = DecodedVideos(tuple(item.path for item in dataset.items), preprocess)
         return Clips(dataset, preprocess, dict(dataset.unreadable), source)
     if cache == "packed":
@@ -168,7 +167,7 @@ def _open_packed(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path,
 
 
 def _open_cropped(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path) -> Clips:
-    geometry = [preprocess.short_side, preprocess.crop_size, preprocess.interpolation]
+    geometry = [preprocess.short_side, preprocess.crop_size, preprocess.interpolation, preprocess.square]
     paths = [str(item.path) for item in dataset.items]
     identity = content_hash(geometry, paths, dataset.stamps(), video, preprocessing)
     base = cache_dir / f"{dataset.name}-{dataset.subset}-{identity}"
@@ -184,10 +183,8 @@ def _open_cropped(dataset: VideoDataset, preprocess: Preprocess, cache_dir: Path
 
 def _require_readable(dataset: VideoDataset, readable: int, failed: dict[str, str]) -> None:
     if not readable:
-        raise VideoReadError(
-            dataset.items[0].path.parent,
-            f"none of {len(dataset)} videos can be read, e.g. {next(iter(failed.values()))}",
-        )
+        found = f"none of {len(dataset)} videos can be read, e.g. {next(iter(failed.values()))}"
+        raise VideoReadError(dataset.items[0].path.parent, found)
 
 
 def _decode_all(dataset: VideoDataset, preprocess: Preprocess, frames_path: Path, index_path: Path) -> None:

@@ -35,6 +35,7 @@ class Preprocess:
         crop_size: S, pixels of the square centre crop.
         interpolation: "bicubic" or "bilinear" as torchvision on Pillow pictures (antialiased), or
             "opencv": bilinear without antialiasing, sizes and offsets rounded as mmaction does.
+        square: whether both sides become short_side, whatever the shape of the frame, as SigLIP does.
         mean: of each channel on the 0-1 scale.
         std: of each channel on the 0-1 scale.
     """
@@ -46,17 +47,22 @@ class Preprocess:
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
+    square: bool = False
 
     def __post_init__(self):
         if self.sampling not in SAMPLING or self.num_frames < 1:
-            raise ValueError(
-                f"{self.num_frames} frames sampled by {self.sampling!r}: "
-                f"expected at least 1 and one of {', '.join(SAMPLING)}."
-            )
-        if self.interpolation not in INTERPOLATION:
+            of = " or ".join(SAMPLING)
+            raise ValueError(f"{self.num_frames} frames sampled by {self.sampling!r}: expected at least 1, by {of}.")
+        if self.interpolation not in (_PILLOW if self.square else INTERPOLATION):
             raise ValueError(f"interpolation {self.interpolation!r}: expected one of {', '.join(INTERPOLATION)}.")
         if not 1 <= self.crop_size <= self.short_side:
             raise ValueError(f"crop_size {self.crop_size}: expected 1 to short_side ({self.short_side}).")
+
+    def resized(self, frames: np.ndarray) -> np.ndarray:
+        """(T, H, W, 3) uint8 -> the same as the model's crop is cut from."""
+        if self.square:
+            return _resize_pillow(frames, (self.short_side, self.short_side), _PILLOW[self.interpolation])
+        return resize(frames, self.short_side, self.interpolation)
 
     def centre(self, height: int, width: int) -> Box:
         """The centre crop of resized frames, rounded as torchvision's CenterCrop does, for opencv down as mmaction."""
@@ -79,16 +85,15 @@ def resized_size(height: int, width: int, short_side: int, rounded: bool = False
 
 def resize_and_crop(frames: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """(T, H, W, 3) uint8 -> (T, S, S, 3) uint8 with S = crop_size."""
-    resized = resize(frames, preprocess.short_side, preprocess.interpolation)
+    resized = preprocess.resized(frames)
     return in_box(resized, preprocess.centre(*resized.shape[1:3]))
 
 
 def resize(frames: np.ndarray, short_side: int, interpolation: str) -> np.ndarray:
     """(T, H, W, 3) uint8 -> the same with the shorter side at `short_side` pixels."""
-    height, width = frames.shape[1:3]
-    opencv = interpolation == "opencv"
-    size = resized_size(height, width, short_side, rounded=opencv)
-    if size == (height, width):
+    shape, opencv = frames.shape[1:3], interpolation == "opencv"
+    size = resized_size(*shape, short_side, rounded=opencv)
+    if size == shape:
         return frames
     return _resize_opencv(frames, size) if opencv else _resize_pillow(frames, size, _PILLOW[interpolation])
 

@@ -1,0 +1,116 @@
+"""A card: its numbers are the evaluator's, its features are kept, its page holds everything."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from motion_lib.__main__ import main
+from motion_lib.evaluation.retrieval import evaluate
+from motion_lib.scores import board, card
+from motion_lib.scores.names import named_model
+from motion_lib.scores.page import write_page
+from tests.conftest import SMOKE
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+OVERRIDES = [word for name, value in SMOKE.items() for word in ("-p", name, str(value))]
+
+
+@pytest.fixture
+def named(smoke):
+    return named_model("clip:miniature", smoke.cfg)
+
+
+def test_a_card_holds_what_the_evaluator_gives(smoke, named, tmp_path, monkeypatch):
+    targets = card.targets_of(smoke, ["ucf101"])
+    made = card.make_card(named, smoke.cfg, targets, tmp_path)
+    assert made == json.loads((tmp_path / "card.json").read_text())
+    (target,) = made["targets"]
+    for kind, cell in target["results"].items():
+        result = evaluate(named.model, targets[0].videos, targets[0].sets[kind])
+        assert cell["top1"][0] == pytest.approx(100 * result.accuracy())
+        assert cell["correct"] == result.correct.astype(int).tolist()
+    lost = np.subtract(*(target["results"][kind]["correct"] for kind in ("object", "masked")))
+    assert target["noun_reliance"]["points"][0] == pytest.approx(100 * lost.mean())  # masking changes every class
+    assert target["frames"]["reversed"]["other_first_answer"] == 0  # the mean cannot see order
+    assert target["texts"]["motion description"]["top1"][0] == pytest.approx(target["results"]["object"]["top1"][0])
+    assert len({clip["right"] for clip in target["clips"]}) == len(target["clips"]) > 1
+    page = write_page(made, tmp_path).read_text()
+    assert not re.search(r'(src|href)="(?!data:)', page)  # nothing that the page would have to fetch
+    assert f"{target['results']['object']['top1'][0]:.1f}" in page
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr(card, "encode_videos", never)
+    again = card.make_card(named, smoke.cfg, targets, tmp_path, quick=True)
+    assert again["targets"][0]["results"] == target["results"]
+    assert "frames" not in again["targets"][0]
+    assert "left out: --quick" in again["not_run"].values()
+
+
+def test_a_folder_of_videos_and_a_table_of_texts(smoke, named, tmp_path):
+    texts = smoke.data.descriptions("miniature-hmdb", "object")
+    folder, clips = tmp_path / "mine", smoke.data.dataset("miniature-hmdb", "all")
+    for item in clips.items[:8]:
+        place = folder / clips.class_names[item.label] / item.path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(item.path)
+    table = tmp_path / "texts.csv"
+    rows = [f'{name},"{text}"' for name, text in zip(texts.class_names, texts.texts, strict=True)]
+    table.write_text("\n".join(["class,description", *rows]))
+    made = card.make_card(named, smoke.cfg, [card.own_target(folder, table)], tmp_path, quick=True)
+    (target,) = made["targets"]
+    assert len(target["labels"]) == 8
+    assert target["noun_reliance"]["why"] == "not run: no masked descriptions"
+
+
+def test_the_commands_write_a_card_and_a_board(smoke, capsys):
+    assert main(["score", "clip:miniature", "--data", "ucf101", "--quick", *OVERRIDES]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"UCF-like, object: top-1 [\d.]+ \[[\d.]+, [\d.]+\] %", out)
+    folder = smoke.cfg.results_dir / "scores"
+    assert (folder / "clip-miniature-ucf101" / "card.png").is_file()
+    assert main(["board", str(folder)]) == 0
+    (table,) = folder.glob("board-*.md")
+    assert "clip:miniature" in table.read_text()
+
+
+def test_what_does_not_go_together_is_refused(tmp_path, capsys):
+    assert main(["score", "clip:miniature", "--videos", str(tmp_path)]) == 2
+    assert "--videos goes with --descriptions" in capsys.readouterr().err
+    assert main(["board", str(tmp_path)]) == 1
+    assert "no card.json" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ the board
+def made_card(model: str, correct: list[int], videos: str = "v") -> dict:
+    cell = {"descriptions": "d", "top1": [100 * np.mean(correct), 0.0, 100.0], "chance": 25.0, "correct": correct}
+    target = {"name": "ucf101", "label": "UCF-101", "videos": videos, "labels": [0, 0, 1, 1, 2, 2, 3, 3]}
+    return {"model": model, "profile": "paper", "targets": [target | {"results": {"object": cell, "masked": cell}}]}
+
+
+def test_a_board_pairs_what_saw_the_same_videos_and_marks_what_was_reported(smoke):
+    cards = [
+        made_card("a", [1, 1, 1, 1, 1, 0, 0, 0]),
+        made_card("b", [1, 0, 1, 0, 0, 0, 0, 0]),
+        made_card("c", [1] * 8, "w"),
+    ]
+    boards = board.boards_of(cards, smoke.cfg)
+    assert [len([e for e in b.entries if not e.reported]) for b in boards] == [2, 1]
+    table = board.board_table(boards[0]).set_index("Model")
+    assert table.loc["b", "less the first, object named"].startswith("-37.5 [")
+    assert table.loc["a", "less the first, object named"] == ""
+    assert str(table.loc["Our method (reported)", "object named, %"]) == "58.5"
+    figure = board.board_figure(boards[0])
+    hollow = [
+        line for line in figure.axes[0].lines if line.get_marker() == "o" and line.get_markerfacecolor() == "none"
+    ]
+    assert len(hollow) == 6
+
+
+def test_a_card_of_another_schema_is_refused(tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps({"schema": 0}))
+    with pytest.raises(ValueError, match="no card of schema 1"):
+        board.read_cards(tmp_path)
