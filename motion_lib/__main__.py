@@ -218,7 +218,7 @@ def _ask_score(parser: argparse.ArgumentParser) -> None:
     names = "clip:ViT-B/16, open_clip:ARCH/TAG, transformers:ID, text4vis, vificlip, xclip, motion:RUN,"
     parser.add_argument("name", metavar="NAME", help=f"{names} python:MODULE:FACTORY")
     _ask_profile(parser)
-    parser.add_argument("--data", nargs="+", default=[], metavar="DATASET", help="ucf101, hmdb51 (default: both)")
+    parser.add_argument("--data", nargs="+", default=[], metavar="SET", help="ucf101, hmdb51 (both)")
     parser.add_argument("--videos", type=Path, metavar="DIR", help="a folder of class folders instead")
     parser.add_argument("--descriptions", type=Path, metavar="CSV", help="of its classes: class, description")
     parser.add_argument("--masked", type=Path, metavar="CSV", help="the same with objects masked")
@@ -291,7 +291,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "score": Command(
         "measure any video-text model by its name, and write its card",
-        "motion score clip:miniature\n  motion score transformers:openai/clip-vit-base-patch32 --profile paper --quick",
+        "motion score transformers:openai/clip-vit-base-patch32 --profile paper",
         _ask_score, _score,
     ),
     "board": Command(

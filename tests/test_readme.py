@@ -184,7 +184,7 @@ def test_commands_are_understood(page, asked):
 
 def test_commands_are_found():
     shown = {asked[0] for page, asked in OURS if page == "README.md"}
-    assert shown == {"--help", "reproduce", "rehearse", "pack", "data", "checkpoints"}
+    assert shown == {"--help", "reproduce", "rehearse", "pack", "data", "checkpoints", "score", "board"}
     assert arguments(shlex.split("torchrun --nproc-per-node 4 -m motion_lib train motion")) == ["train", "motion"]
     assert arguments(["make", "test"]) is None
     assert commands("```\na b && c  # d\n```\n") == [["a", "b"], ["c"]]

@@ -80,7 +80,8 @@ def _about(card: dict) -> str:
         "with": f"commit {made['commit']}, " + ", ".join(f"{name} {v}" for name, v in made["packages"].items()),
         "profile": card["profile"],
     }
-    return "<h2>What was run</h2>" + _table((), ((name, str(value)) for name, value in rows.items()))
+    texts = ((name, f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in rows.items())
+    return "<h2>What was run</h2>" + _table((), texts)
 
 
 def _few(values: list[float]) -> str:
