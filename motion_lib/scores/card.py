@@ -205,8 +205,11 @@ def _reliance(target: Target, results: Mapping[str, RetrievalResult], cfg: RunCo
 
 # ------------------------------------------------------------------ beyond the tables
 def _protocols(results: Mapping[str, RetrievalResult], target: Target, cfg: RunConfig) -> dict:
+    """Top-1 by every protocol of the field, which needs the videos of all splits."""
     if target.name not in DATASETS:
-        return {}
+        return {"why": "not run: no lists of splits"}
+    if cfg.target_subset != "all":
+        return {"why": f"not run: the videos of {cfg.target_subset} alone; -p target_subset all"}
     data = Experiment(cfg, models=False).data
     found = {kind: protocol_results(r, data.protocol_lists(target.name, kind), 1000) for kind, r in results.items()}
     return {kind: {name: p for name, p in protocols.items() if p["videos"]} for kind, protocols in found.items()}

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from motion_lib.config import RunConfig
 from motion_lib.data.preprocessing import Normalise, Preprocess
 from motion_lib.experiment.data import data_of
+from motion_lib.experiment.runs import Runs
 from motion_lib.models.clip import CONTEXT_LENGTH
 from motion_lib.models.loading import load_model
 from motion_lib.models.prototype import MeanPooling, PrototypeClassifier, VideoTextModel
@@ -143,7 +144,8 @@ def _clip(asked: Asked) -> Named:
 def _released(key: str) -> Callable[[Asked], Named]:
     def load(asked: Asked) -> Named:
         path, device = RELEASES[key].path(asked.cfg.data_root), asked.cfg.torch_device
-        model, ignored = load_official(key, path, data_of(asked.cfg).backbone, device)
+        backbone = data_of(asked.cfg).backbone if asked.cfg.profile == "paper" else "ViT-B/16"  # all are of that
+        model, ignored = load_official(key, path, backbone, device)
         return _of_clip(model, {"released": RELEASES[key].source, "not read": ignored})
 
     return load
@@ -161,9 +163,13 @@ def _run(asked: Asked) -> Named:
     if not weights:
         raise FileNotFoundError(f"{folder} has no epoch_*.pt: nothing was trained to its end there.")
     architecture, head, texts = identity["architecture"]
-    cfg = asked.cfg
+    cfg, data = asked.cfg, data_of(asked.cfg)
+    if identity["backbone"] != Runs(cfg, data).backbone_identity():
+        raise ValueError(
+            f"{folder.name} was trained from another backbone than {data.backbone_label}: -p backbone PATH."
+        )
     model = load_model(
-        architecture, weights[-1], data_of(cfg).backbone, head, cfg.torch_device, identity["num_frames"]
+        architecture, weights[-1], data.backbone, head, cfg.torch_device, identity["num_frames"]
     )  # fmt: skip
     return _of_clip(model, {"trained on": texts, "weights": f"{folder.name}/{weights[-1].name}"})
 

@@ -21,9 +21,13 @@ from transformers import (
 from motion_lib.config import RunConfig
 from motion_lib.data.preprocessing import CLIP_MEAN, CLIP_STD, Preprocess
 from motion_lib.experiment.data import data_of
+from motion_lib.experiment.runs import Runs
+from motion_lib.methods import get_method
 from motion_lib.models.clip import tokenize
 from motion_lib.models.loading import load_model
+from motion_lib.models.released import RELEASES
 from motion_lib.scores.names import named_model
+from tests import tiny
 
 TEXTS = ("swinging both arms with the ball", "sitting down slowly", "a kick")
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -176,6 +180,42 @@ def test_a_python_name_needs_the_four_members(cfg):
 def test_a_name_of_no_family_lists_them(cfg, name, said):
     with pytest.raises(ValueError, match=said):
         named_model(name, cfg)
+
+
+def test_a_release_is_read_with_its_authors_preprocessing(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOTION_DATA", str(tmp_path))
+    backbone = tmp_path / "tiny.pt"
+    torch.save(tiny.clip_model().state_dict(), backbone)
+    model = tiny.classifier(head="temporal", seed=1)
+    names = {name: name.replace("clip.", "", 1).replace("head.", "fusion_model.") for name in model.trained_state()}
+    path = RELEASES["text4vis"].path(tmp_path)
+    path.parent.mkdir()
+    torch.save({names[name]: tensor for name, tensor in model.trained_state().items()}, path)
+    named = named_model("text4vis", RunConfig.load("paper", backbone=str(backbone)))
+    assert named.model.preprocess.num_frames == 8
+    with torch.inference_mode():
+        video, trained = named.model.encode_video(frames(8)), model.encode_video(frames(8))
+    torch.testing.assert_close(video, trained)
+
+
+def test_a_run_is_its_last_weights_on_its_own_backbone(cfg, smoke_world, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOTION_DATA", str(smoke_world))
+    monkeypatch.setenv("MOTION_RESULTS", str(tmp_path))
+    runs, method = Runs(cfg, data_of(cfg)), get_method("motion")
+    runs.note_identity(method)
+    model = runs.load(method)
+    for epoch in (1, 2):
+        model.clip.logit_scale.data.fill_(epoch)
+        torch.save({"model": model.trained_state()}, runs.folder(method) / f"epoch_{epoch:02d}.pt")
+    named = named_model(f"motion:{runs.folder(method)}", cfg)
+    assert named.name == f"motion:{runs.folder(method).name}"  # and not where it lies
+    assert named.facts["scale"] == pytest.approx(np.exp(2))
+    first = named_model(f"motion:{runs.folder(method) / 'epoch_01.pt'}", cfg)
+    assert first.facts["scale"] == pytest.approx(np.exp(1))
+    other = tmp_path / "other.pt"
+    torch.save(tiny.clip_model().state_dict(), other)
+    with pytest.raises(ValueError, match=r"trained from another backbone than other\.pt"):
+        named_model(f"motion:{runs.folder(method)}", RunConfig.load("miniature", backbone=str(other)))
 
 
 def test_a_folder_that_is_no_run_is_said_to_be_none(cfg, tmp_path):
