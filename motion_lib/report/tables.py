@@ -6,7 +6,7 @@ Cells are numbers until a table is written or shown; `str` of a cell is its prin
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,8 +28,18 @@ KIND_LABEL = {"object": "object named", "masked": "object masked"}
 
 
 # ------------------------------------------------------------------ cells
-@dataclass(frozen=True)
-class Percent:
+class _Limited:
+    """Equal where value and limits are, absent ones too: from Python 3.13 on a dataclass finds that nan is not nan."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and astuple(other) == astuple(self)
+
+    def __hash__(self) -> int:
+        return hash(astuple(self))
+
+
+@dataclass(frozen=True, eq=False)
+class Percent(_Limited):
     """A share: "12.3", or with its limits "12.3 [4.5, 20.1]". `Percent(*interval)` takes an `Interval`."""
 
     value: float
@@ -60,8 +70,8 @@ class Spread:
         return f"{100 * self.value:.1f} ± {100 * self.sd:.1f}" + (f" (n={self.n})" if self.n else "")
 
 
-@dataclass(frozen=True)
-class Reported:
+@dataclass(frozen=True, eq=False)
+class Reported(_Limited):
     """Percent as the paper prints it, with limits in percent where the number has some."""
 
     value: float
