@@ -63,6 +63,13 @@ def _ask_parameters(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _profile_of(args: argparse.Namespace) -> RunConfig:
+    try:
+        return RunConfig.load(args.profile, **parse_overrides(getattr(args, "parameters", [])))
+    except ValueError as error:
+        raise WrongArguments(error) from error
+
+
 def _ask_reproduce(parser: argparse.ArgumentParser) -> None:
     _ask_profile(parser)
     some = parser.add_mutually_exclusive_group()
@@ -143,10 +150,7 @@ def _ask_rehearse(parser: argparse.ArgumentParser) -> None:
 
 
 def _rehearse(args: argparse.Namespace) -> int:
-    try:
-        cfg = RunConfig.load(args.profile, **parse_overrides(args.parameters))
-    except ValueError as error:
-        raise WrongArguments(error) from error
+    cfg = _profile_of(args)
     from motion_lib.experiment.rehearsal import FAILS, rehearse
 
     return int((rehearse(cfg)["Verdict"] == FAILS).any())
@@ -227,10 +231,7 @@ def _ask_score(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(args: argparse.Namespace) -> int:
-    try:
-        cfg = RunConfig.load(args.profile, **parse_overrides(args.parameters))
-    except ValueError as error:
-        raise WrongArguments(error) from error
+    cfg = _profile_of(args)
     if bool(args.videos) != bool(args.descriptions) or (args.videos and args.data) or (args.masked and not args.videos):
         raise WrongArguments("--videos goes with --descriptions, perhaps --masked, and without --data.")
     from motion_lib.experiment.experiment import Experiment
@@ -254,10 +255,7 @@ def _ask_board(parser: argparse.ArgumentParser) -> None:
 
 
 def _board(args: argparse.Namespace) -> int:
-    try:
-        cfg = RunConfig.load(args.profile)
-    except ValueError as error:
-        raise WrongArguments(error) from error
+    cfg = _profile_of(args)
     from motion_lib.scores import board
 
     folder = args.folder or cfg.results_dir / "scores"
