@@ -162,6 +162,14 @@ def test_clip_is_what_load_model_gives(cfg, smoke_world, monkeypatch):
     assert named.facts["scale"] == pytest.approx(float(model.clip.logit_scale.detach().exp()))
 
 
+def test_a_python_name_gives_what_its_factory_makes(cfg):
+    named = named_model("python:tests.tiny:classifier", cfg)
+    with torch.inference_mode():
+        expected = tiny.classifier()(frames(4), named.model.encode_text(TEXTS))
+    torch.testing.assert_close(logits(named, frames(4)), expected)
+    assert named.name == "python:tests.tiny:classifier"
+
+
 def test_a_python_name_needs_the_four_members(cfg):
     with pytest.raises(ValueError, match="without preprocess, encode_video, encode_text, similarity"):
         named_model("python:builtins:object", cfg)
