@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"motion {args.command}: interrupted; the same command goes on.", file=sys.stderr)
         return 130
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
         print(f"motion {args.command}: {error}", file=sys.stderr)
         return 2 if isinstance(error, WrongArguments) else 1
 

@@ -24,6 +24,7 @@ from motion_lib.data.datasets import VideoDataset, check_missing, open_dataset
 from motion_lib.data.preprocessing import Normalise
 from motion_lib.evaluation.features import VideoFeatures, encode_videos
 from motion_lib.evaluation.intervals import Interval, bootstrap_mean, paired_difference
+from motion_lib.evaluation.metrics import ranks_of_texts
 from motion_lib.evaluation.protocols import protocol_results
 from motion_lib.evaluation.retrieval import RetrievalResult, score_all
 from motion_lib.experiment.experiment import Experiment
@@ -37,7 +38,7 @@ from motion_lib.texts.descriptions import DescriptionSet, changed_by_masking, re
 
 SCHEMA = 1  # of card.json
 _ENDS = 5  # classes that are best and worst told
-_SHOWN, _BEST, _FRAMES = 6, 3, 4
+_BEST, _FRAMES = 3, 4
 
 
 def slug(name: str) -> str:
@@ -265,11 +266,12 @@ def _frames(named: Named, videos: VideoDataset, texts: DescriptionSet, cfg: RunC
     clips = open_clips(videos, named.model.preprocess)
     scores, shown, _ = score_controls(_WholeClips(named), clips, controls, [texts], cfg.max_missing, cfg.num_workers)
     labels, answers = np.array([item.label for item in shown]), scores[:, 0].argmax(axis=-1)
+    correct = np.stack([ranks_of_texts(of_control, labels) == 0 for of_control in scores[:, 0]])
     found = {}
     for name in dict.fromkeys(control.name for control in controls):
-        of_name = answers[[number for number, control in enumerate(controls) if control.name == name]]
-        moved = 100 * float((of_name != answers[0]).mean())
-        found[name] = {"top1": 100 * float((of_name == labels).mean()), "other_first_answer": moved}
+        of_name = [number for number, control in enumerate(controls) if control.name == name]
+        moved = 100 * float((answers[of_name] != answers[0]).mean())
+        found[name] = {"top1": 100 * float(correct[of_name].mean()), "other_first_answer": moved}
     return found
 
 
@@ -290,7 +292,7 @@ def _clips(named: Named, videos: VideoDataset, result: RetrievalResult, texts: D
     clips, place = open_clips(videos, named.model.preprocess), {v: n for n, v in enumerate(result.video_ids)}
     chosen: list[dict] = []
     taken = np.zeros(len(correct), dtype=bool)
-    for why, merit in rules[:_SHOWN]:
+    for why, merit in rules:
         left = np.where(taken, -np.inf, merit)
         if left.max() == -np.inf:
             continue

@@ -116,11 +116,11 @@ def _usage(family: str) -> str:
     return family if family in RELEASES else f"{family}:…"
 
 
-def _installed(module: str, extra: str) -> object:
+def _installed(module: str) -> object:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ImportError(f"{module} is not installed: pip install {extra}") from error
+        raise ImportError(f"{module} is not installed: pip install -e '.[scores]'") from error
 
 
 # ------------------------------------------------------------------ this project's own
@@ -178,7 +178,10 @@ def _python(asked: Asked) -> Named:
     module, _, factory = asked.which.partition(":")
     if not factory:
         raise ValueError(f"model 'python:{asked.which}': expected python:package.module:Factory.")
-    model = getattr(importlib.import_module(module), factory)()
+    made_by = getattr(importlib.import_module(module), factory, None)
+    if made_by is None:
+        raise ValueError(f"model 'python:{asked.which}': {module} has no {factory}.")
+    model = made_by()
     if lacking := [member for member in MEMBERS if not hasattr(model, member)]:
         raise ValueError(f"python:{asked.which} gives a model without {', '.join(lacking)}: see VideoTextModel.")
     parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None
@@ -187,7 +190,7 @@ def _python(asked: Asked) -> Named:
 
 # ------------------------------------------------------------------ open_clip
 def _open_clip(asked: Asked) -> Named:
-    library = _installed("open_clip", "'motion_lib[scores]'")
+    library = _installed("open_clip")
     folder = Path(asked.which)
     if folder.is_dir():
         name, tag, quick = f"local-dir:{folder}", None, False  # its configuration says which activation
@@ -240,7 +243,7 @@ def _facts(model: nn.Module, tokenizer: object, scale: Tensor, bias: Tensor | No
 
 # ------------------------------------------------------------------ transformers
 def _transformers(asked: Asked) -> Named:
-    library = _installed("transformers", "'motion_lib[scores]'")
+    library = _installed("transformers")
     config = library.AutoConfig.from_pretrained(asked.which)
     kinds = {"clip": "CLIPModel", "siglip": "SiglipModel"}
     if config.model_type == "xclip":

@@ -80,6 +80,8 @@ def test_the_commands_write_a_card_and_a_board(smoke, capsys):
 def test_what_does_not_go_together_is_refused(tmp_path, capsys):
     assert main(["score", "clip:miniature", "--videos", str(tmp_path)]) == 2
     assert "--videos goes with --descriptions" in capsys.readouterr().err
+    assert main(["score", "python:no_such_module:Factory"]) == 1
+    assert "No module named 'no_such_module'" in capsys.readouterr().err
     assert main(["board", str(tmp_path)]) == 1
     assert "no card.json" in capsys.readouterr().err
 

@@ -173,6 +173,8 @@ def test_a_python_name_gives_what_its_factory_makes(cfg):
 def test_a_python_name_needs_the_four_members(cfg):
     with pytest.raises(ValueError, match="without preprocess, encode_video, encode_text, similarity"):
         named_model("python:builtins:object", cfg)
+    with pytest.raises(ValueError, match="builtins has no nothing"):
+        named_model("python:builtins:nothing", cfg)
     with pytest.raises(ValueError, match=r"expected python:package\.module:Factory"):
         named_model("python:builtins", cfg)
 
