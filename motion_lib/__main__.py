@@ -222,7 +222,7 @@ def _ask_score(parser: argparse.ArgumentParser) -> None:
     names = "clip:ViT-B/16, open_clip:ARCH/TAG, transformers:ID, text4vis, vificlip, xclip, motion:RUN,"
     parser.add_argument("name", metavar="NAME", help=f"{names} python:MODULE:FACTORY")
     _ask_profile(parser)
-    parser.add_argument("--data", nargs="+", default=[], metavar="SET", help="ucf101, hmdb51 (both)")
+    parser.add_argument("--data", nargs="+", default=[], metavar="SET", help="ucf101, hmdb51 (both), kinetics400")
     parser.add_argument("--videos", type=Path, metavar="DIR", help="a folder of class folders instead")
     parser.add_argument("--descriptions", type=Path, metavar="CSV", help="of its classes: class, description")
     parser.add_argument("--masked", type=Path, metavar="CSV", help="the same with objects masked")
@@ -234,13 +234,14 @@ def _score(args: argparse.Namespace) -> int:
     cfg = _profile_of(args)
     if bool(args.videos) != bool(args.descriptions) or (args.videos and args.data) or (args.masked and not args.videos):
         raise WrongArguments("--videos goes with --descriptions, perhaps --masked, and without --data.")
-    from motion_lib.experiment.experiment import Experiment
+    from motion_lib.experiment.data import data_of
     from motion_lib.scores import card, names, page
+    from motion_lib.scores.targets import own_target, slug, targets_of
 
     named = names.named_model(args.name, cfg)
-    own = args.videos and card.own_target(args.videos, args.descriptions, args.masked)
-    targets = [own] if own else card.targets_of(Experiment(cfg, models=False), args.data)
-    folder = cfg.results_dir / "scores" / "-".join(map(card.slug, (named.name, *([own.name] if own else args.data))))
+    own = args.videos and own_target(args.videos, args.descriptions, args.masked)
+    targets = [own] if own else targets_of(data_of(cfg), args.data)
+    folder = cfg.results_dir / "scores" / "-".join(map(slug, (named.name, *([own.name] if own else args.data))))
     written = card.make_card(named, cfg, targets, folder, args.quick)
     for target in written["targets"]:
         for kind, cell in target["results"].items():
@@ -259,7 +260,11 @@ def _board(args: argparse.Namespace) -> int:
     from motion_lib.scores import board
 
     folder = args.folder or cfg.results_dir / "scores"
-    for path in board.write_boards(board.read_cards(folder), cfg, folder):
+    cards = board.read_cards(folder)
+    boards = board.boards_of(cards, cfg) if cards or not args.folder else []
+    if not boards:
+        raise FileNotFoundError(f"no card.json in {folder}: make one by motion score NAME.")
+    for path in board.write_boards(boards, folder):
         print(path)
     return 0
 

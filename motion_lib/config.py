@@ -29,7 +29,8 @@ REPOSITORY = _PACKAGE.parent if (_PACKAGE.parent / "notebooks").is_dir() else ho
 # Parameters that say where and how fast a run goes, not what it computes.
 _NOT_IDENTITY = (
     "seed", "device", "num_workers", "max_missing", "regenerate", "llm", "llm_base_url", "rate", "rate_target", "rater",
-    "own_model", "devices", "at_once", "checkpoint_minutes", "recompute", "compiled", "tensorboard", "validate",
+    "own_model", "explore_model", "explore_videos", "explore_texts", "devices", "at_once", "checkpoint_minutes",
+    "recompute", "compiled", "tensorboard", "validate",
 )  # fmt: skip
 
 
@@ -81,6 +82,9 @@ class RunConfig:
     rate_target: str  # target that is regenerated or rated; "" is the first
     rater: str  # code of who rates
     own_model: str  # your_own_model.ipynb: a CLIP of transformers by its name; "" is a tiny one with random weights
+    explore_model: str  # 08_explore: a name that `motion score` takes; "" is our method as trained here
+    explore_videos: str  # a folder of class folders; "" is the first target
+    explore_texts: str  # CSV of its classes: class, description
     # Of the rendered world: the profile `miniature` sets them, no other has them.
     world_seed: int = 0  # of classes and clips
     source_classes: int = 0

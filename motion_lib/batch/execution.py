@@ -88,8 +88,8 @@ class _ThisInterpreter(KernelSpecManager):
     """Offers this very Python as every kernel: an installed "python3" may be another environment's."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        # A user's MPLBACKEND would take the figures out of the notebooks.
-        env = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+        # A user's MPLBACKEND would take the figures out of the notebooks. Widgets are for people who sit before one.
+        env = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "MOTION_BATCH": "1"}
         return KernelSpec(name=kernel_name, env=env, **get_kernel_dict())
 
 

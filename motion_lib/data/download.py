@@ -125,7 +125,7 @@ class PublicFile:
 
 
 def public_files() -> list[PublicFile]:
-    """The ten description files of the authors, and the official lists of the three data sets."""
+    """The descriptions of the authors and of others, and the official lists of the three data sets."""
     with _FILES.open(encoding="utf-8", newline="") as file:
         return [PublicFile(**row) for row in csv.DictReader(file)]
 

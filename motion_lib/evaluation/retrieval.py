@@ -72,18 +72,18 @@ def score_all(model: VideoTextModel, videos: VideoFeatures, sets: Sequence[Descr
     ]
 
 
-def similarities(model: VideoTextModel, features: Tensor, texts: Sequence[str]) -> Tensor:
+def similarities(model: VideoTextModel, features: Tensor, texts: Sequence[str] | Tensor) -> Tensor:
     """Compare videos with texts where the model has its text features.
 
     Args:
         features: (N, ...) on the CPU.
-        texts: K of them.
+        texts: K of them, or their features.
 
     Returns:
         (N, K) float32 logits on the CPU.
     """
     with torch.inference_mode():
-        encoded = model.encode_text(texts)
+        encoded = texts if isinstance(texts, Tensor) else model.encode_text(texts)
         device, dtype = getattr(encoded, "device", "cpu"), getattr(encoded, "dtype", features.dtype)
         wider = torch.promote_types(features.dtype, dtype)  # of what is kept as float16
 

@@ -1,5 +1,6 @@
 """The first lines of every notebook: configuration, versions, device, commit; quiet libraries."""
 
+import os
 import sys
 from collections.abc import Mapping
 
@@ -27,3 +28,8 @@ def begin(namespace: Mapping[str, object]) -> RunConfig:
     print(f"{now['device']}, {now['threads']} threads, python {sys.version.split()[0]}, {packages}")
     print(f"commit {now['commit'] or 'unknown'}{' with local changes' if now['dirty'] else ''}")
     return cfg
+
+
+def somebody_watches() -> bool:
+    """Whether a person may be before this notebook, so that a widget is of use: not in `motion reproduce`."""
+    return "MOTION_BATCH" not in os.environ

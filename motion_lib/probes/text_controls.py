@@ -24,6 +24,7 @@ DRAWS = 5  # of the controls that a random generator makes
 RIVALS = 5  # hard negatives of each description
 NEAREST, RANDOM = f"the {RIVALS} nearest descriptions", f"{RIVALS} random descriptions"
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
+_NEXT_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # in names without blanks
 # What stands in for a text of which a control leaves nothing: every such class gets the same.
 NOTHING_LEFT = "something"
 
@@ -78,8 +79,8 @@ def random_words(descriptions: DescriptionSet, draw: int) -> DescriptionSet:
 
 
 def readable(class_names: Sequence[str]) -> list[str]:
-    """Class names as words: "ApplyEyeMakeup" -> "apply eye makeup", "brush_hair" -> "brush hair"."""
-    apart = (re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ") for name in class_names)
+    """Class names as words: "DrummingABox" -> "drumming a box", "brush_hair" -> "brush hair"."""
+    apart = (_NEXT_WORD.sub(" ", name).replace("_", " ") for name in class_names)
     return [" ".join(name.split()).lower() for name in apart]
 
 

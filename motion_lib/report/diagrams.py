@@ -31,7 +31,7 @@ def canvas(height: float, width: float = FULL_INCHES) -> tuple[Figure, Axes]:
 
 
 @lru_cache(4096)
-def _width(word: str) -> float:
+def word_width(word: str) -> float:
     """Points that a word takes in print."""
     return TextPath((0, 0), word, size=_TEXT_SIZE).get_extents().width
 
@@ -42,10 +42,10 @@ def wrap(text: str, inches: float) -> list[str]:
     for paragraph in text.split("\n"):
         room = 0.0
         for word in paragraph.split():
-            room -= _width(word) + _SPACE
+            room -= word_width(word) + _SPACE
             if room < 0:
                 lines.append(word)
-                room = 72 * inches / _HINTING - _width(word)
+                room = 72 * inches / _HINTING - word_width(word)
             else:
                 lines[-1] += f" {word}"
     return lines

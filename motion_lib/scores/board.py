@@ -5,9 +5,10 @@ paper's reported numbers are drawn hollow, on boards of its own data sets alone.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,10 @@ from matplotlib.figure import Figure
 from motion_lib.config import RunConfig
 from motion_lib.data.catalogue import DATASETS
 from motion_lib.evaluation.intervals import Interval, bootstrap_mean
-from motion_lib.experiment.records import read_records
+from motion_lib.experiment.records import answers_of, integers, read_records
 from motion_lib.methods import DESCRIPTION_KINDS, METHODS, TABLE_METHODS
 from motion_lib.paper import REPORTED_RETRIEVAL
-from motion_lib.report.plots import CHANCE_LINE, FULL_INCHES, paper_style
+from motion_lib.report.plots import CHANCE_LINE, FULL_INCHES, METHOD_STYLE, few_colours, paper_style
 from motion_lib.report.tables import KIND_LABEL, Percent, markdown, mean_acc, select
 from motion_lib.scores.card import SCHEMA
 from motion_lib.storage import atomic_path, write_text
@@ -33,13 +34,15 @@ class Entry:
     Attributes:
         name: of the model.
         percent: {kind: top-1}.
-        correct: {kind: (N,) 0 or 1}; empty for numbers that come without answers.
+        correct: {kind: (N,) 0 or 1, or a mean over seeds}; empty for numbers that come without answers.
+        method: key of a system of the paper, which has its colour and marker in every figure; "" for another model.
         reported: whether the paper says so, and nobody measured it.
     """
 
     name: str
     percent: Mapping[str, float]
-    correct: Mapping[str, Sequence[int]]
+    correct: Mapping[str, Sequence[float]]
+    method: str = ""
     reported: bool = False
 
 
@@ -55,16 +58,12 @@ class Board:
 
 
 def read_cards(folder: Path) -> list[dict]:
-    """The cards below a folder.
+    """The cards below a folder, which may be none.
 
     Raises:
-        FileNotFoundError: for none.
         ValueError: for a card of another schema, with its path.
     """
-    paths = sorted({*folder.glob("**/card.json"), *folder.glob("*.json")})
-    if not paths:
-        raise FileNotFoundError(f"no card.json in {folder}: make one by motion score NAME.")
-    cards = []
+    paths, cards = sorted({*folder.glob("**/card.json"), *folder.glob("*.json")}), []
     for path in paths:
         card = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(card, dict) or card.get("schema") != SCHEMA or "targets" not in card:
@@ -74,49 +73,64 @@ def read_cards(folder: Path) -> list[dict]:
 
 
 def boards_of(cards: Sequence[dict], cfg: RunConfig) -> list[Board]:
-    """One board for each data set, videos and descriptions that cards are of, with this project's own records."""
-    grouped: dict[tuple, list[tuple[str, dict]]] = {}
-    for card in cards:
-        for target in card["targets"]:
-            texts = tuple(cell["descriptions"] for cell in target["results"].values())
-            same = (card["profile"], target["name"], target["videos"], texts)
-            grouped.setdefault(same, []).append((card["model"], target))
-    records, boards = read_records(cfg), []
-    for (profile, name, videos, _), found in grouped.items():
-        first = found[0][1]
-        entries = [
-            Entry(
-                model,
-                {kind: cell["top1"][0] for kind, cell in target["results"].items()},
-                {kind: cell["correct"] for kind, cell in target["results"].items()},
-            )
-            for model, target in found
-        ]
-        if profile == cfg.profile:
-            entries += _recorded(records, name, videos)
-        chance = next(iter(first["results"].values()))["chance"]
-        boards.append(Board(f"{profile}-{name}", first["label"], chance, first["labels"], (*entries, *_reported(name))))
+    """One board for each data set, videos and descriptions that cards or this project's own records are of.
+
+    Own records come first, so that a profile has its boards without any card.
+    """
+    grouped: dict[tuple, list[tuple[Entry, _Shown]]] = {}
+    for key, entry, shown in (*_recorded(read_records(cfg), cfg), *(part for card in cards for part in _parts(card))):
+        grouped.setdefault(key, []).append((entry, shown))
+    boards = []
+    for (profile, name, *_), found in grouped.items():
+        entries = (*(entry for entry, _ in found), *_reported(name))
+        boards.append(Board(f"{profile}-{name}", *found[0][1], entries))
     return boards
 
 
-def _recorded(records: Sequence[dict], dataset: str, videos: str) -> list[Entry]:
-    """This project's methods over the same videos: means over training seeds."""
-    if dataset not in DATASETS:
-        return []
-    same = [r for r in select(records, dataset=dataset, epoch=None) if r["video_list_hash"] == videos]
-    entries = []
-    for key in TABLE_METHODS:
-        of_kind = {kind: select(same, method=key, descriptions=kind) for kind in DESCRIPTION_KINDS}
-        if all(of_kind.values()):
+class _Shown(NamedTuple):
+    """What entries of one board have in common."""
+
+    label: str
+    chance: float
+    labels: Sequence[int]
+
+
+def _parts(card: dict) -> Iterator[tuple[tuple, Entry, _Shown]]:
+    for target in card["targets"]:
+        cells = target["results"]
+        percent = {kind: cell["top1"][0] for kind, cell in cells.items()}
+        correct = {kind: cell["correct"] for kind, cell in cells.items()}
+        texts = tuple((kind, cell["descriptions"]) for kind, cell in cells.items())
+        key = (card["profile"], target["name"], target["videos"], texts)
+        shown = _Shown(target["label"], next(iter(cells.values()))["chance"], target["labels"])
+        yield key, Entry(card["model"], percent, correct), shown
+
+
+def _recorded(records: Sequence[dict], cfg: RunConfig) -> Iterator[tuple[tuple, Entry, _Shown]]:
+    """This project's methods on each target after the last epoch, as means over training seeds."""
+    for target in cfg.targets:
+        of_target = select(records, dataset=target, epoch=None)
+        for method in TABLE_METHODS:
+            of_kind = {kind: select(of_target, method=method, descriptions=kind) for kind in DESCRIPTION_KINDS}
+            seen = {(kind, r["video_list_hash"], r["descriptions_sha256"]) for kind, rs in of_kind.items() for r in rs}
+            if len(seen) != len(of_kind) or len({videos for _, videos, _ in seen}) > 1:
+                continue  # not run, or of other videos with each seed
+            first = of_kind["object"][0]
+            texts = tuple((kind, found[0]["descriptions_sha256"]) for kind, found in of_kind.items())
             percent = {kind: mean_acc(found) for kind, found in of_kind.items()}
-            entries.append(Entry(f"{METHODS[key].label} (this project)", percent, {}))
-    return entries
+            seeds = len(of_kind["object"])
+            correct = {k: answers_of(found).right.reshape(seeds, -1).mean(axis=0) for k, found in of_kind.items()}
+            name = METHODS[method].label + (f", {seeds} seeds" if seeds > 1 else "")
+            labels = integers(first, "labels").tolist()
+            shown = _Shown(DATASETS[target].label, 100 / first["protocol"]["classes"], labels)
+            yield (cfg.profile, target, first["video_list_hash"], texts), Entry(name, percent, correct, method), shown
 
 
 def _reported(dataset: str) -> list[Entry]:
-    """The paper's rows, of its own data sets."""
+    """The paper's rows, of its own data sets; people are one of them."""
+    key_of = {method.paper_row: key for key, method in METHODS.items()}
     rows = REPORTED_RETRIEVAL.get(dataset, {}).items()
-    return [Entry(f"{name} (reported)", percent, {}, reported=True) for name, percent in rows]
+    return [Entry(f"{row} (reported)", percent, {}, key_of.get(row, ""), reported=True) for row, percent in rows]
 
 
 def board_table(board: Board) -> pd.DataFrame:
@@ -137,38 +151,79 @@ def board_table(board: Board) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _gap(one: Sequence[int], other: Sequence[int], labels: Sequence[int]) -> Interval:
+def _gap(one: Sequence[float], other: Sequence[float], labels: Sequence[int]) -> Interval:
     return bootstrap_mean(np.array(one) - np.array(other), np.array(labels))
 
 
-def board_figure(board: Board) -> Figure:
-    """Named against masked: filled what was measured, hollow what the paper reports; on the line nothing is lost."""
-    shown = [entry for entry in board.entries if set(DESCRIPTION_KINDS) <= set(entry.percent)]
+def board_figure(boards: Sequence[Board]) -> tuple[Figure, pd.DataFrame]:
+    """Named against masked: filled what was measured, hollow what the paper reports; on the grey line nothing is lost.
+
+    Returns:
+        The figure, and a row for each mark.
+
+    Raises:
+        ValueError: without a board.
+    """
+    if not boards:
+        raise ValueError("no board: there are neither cards nor records to draw.")
+    rows = []
     with paper_style():
-        figure, ax = plt.subplots(figsize=(FULL_INCHES, FULL_INCHES * 0.7))
-        for number, entry in enumerate(shown):
-            colour = f"C{number % 10}"
-            look = {"mfc": "none"} if entry.reported else {}
-            ax.plot(*(entry.percent[k] for k in DESCRIPTION_KINDS), "o", color=colour, label=entry.name, **look)
-        highest = max((max(entry.percent.values()) for entry in shown), default=100.0) * 1.1
-        ax.plot([0, highest], [0, highest], color="0.8", lw=1, zorder=0)
-        ax.axvline(board.chance, **CHANCE_LINE)
-        ax.axhline(board.chance, **CHANCE_LINE)
-        ax.set(xlim=(0, highest), ylim=(0, highest), title=board.label)
-        ax.set(xlabel="Top-1, objects named (%)", ylabel="Top-1, objects masked (%)")
-        figure.legend(loc="outside right center", frameon=False, fontsize=7)
-        return figure
+        figure, axes = plt.subplots(1, len(boards), figsize=(FULL_INCHES, 3.6), squeeze=False)
+        for ax, board in zip(axes[0], boards, strict=True):
+            shown = [entry for entry in board.entries if set(DESCRIPTION_KINDS) <= set(entry.percent)]
+            others = iter(f"C{number % 10}" for number in range(len(shown)))
+            for entry in shown:
+                colour, marker = METHOD_STYLE.get(entry.method) or (
+                    ("0.1", "*") if _human(entry) else (next(others), "o")
+                )
+                look = {"mfc": "none"} if entry.reported else {}
+                at = [entry.percent[kind] for kind in DESCRIPTION_KINDS]
+                ax.plot(*at, marker, color=colour, label=entry.name, ls="none", **look)
+                rows.append((board.name, entry.name, *(round(value, 2) for value in at), entry.reported))
+            highest = max((max(entry.percent.values()) for entry in shown), default=100.0) * 1.1
+            ax.plot([0, highest], [0, highest], color="0.8", lw=1, zorder=0)
+            ax.axvline(board.chance, **CHANCE_LINE)
+            ax.axhline(board.chance, **CHANCE_LINE)
+            ax.set(xlim=(0, highest), ylim=(0, highest), title=board.label, aspect="equal")
+            ax.set(xlabel="Top-1, objects named (%)", ylabel="Top-1, objects masked (%)")
+            ax.grid(axis="both")
+        names = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        figure.legend(names.values(), names.keys(), loc="outside lower center", frameon=False, fontsize=7, ncols=3)
+        return figure, pd.DataFrame(rows, columns=["board", "model", *DESCRIPTION_KINDS, "reported"])
 
 
-def write_boards(cards: Sequence[dict], cfg: RunConfig, folder: Path) -> list[Path]:
+def _human(entry: Entry) -> bool:
+    return entry.reported and entry.name.startswith("Human")
+
+
+def wording_table(cards: Sequence[dict]) -> pd.DataFrame:
+    """Which wording each model of a card retrieves best: a row a text, the best first by the first model."""
+    columns = {
+        f"{card['model']}, {target['label']}": {
+            name: cell["top1"][0] for name, cell in target["texts"].items() if isinstance(cell, dict)
+        }
+        for card in cards
+        for target in card["targets"]
+        if "texts" in target
+    }
+    table = pd.DataFrame(columns)
+    if table.empty:
+        return table
+    ordered = table.sort_values(table.columns[0], ascending=False, kind="stable")
+    shown = ordered.map(lambda value: "not run" if np.isnan(value) else Percent(value / 100))
+    return shown.rename_axis("Text").reset_index()
+
+
+def write_boards(boards: Sequence[Board], folder: Path) -> list[Path]:
     """Write `board-<data set>.{csv,md,png}` for each board; returns the tables."""
     written = []
-    for board in boards_of(cards, cfg):
+    for board in boards:
         table = board_table(board)
         write_text(folder / f"board-{board.name}.csv", table.to_csv(index=False, lineterminator="\n"))
         written.append(write_text(folder / f"board-{board.name}.md", markdown(table)))
         with paper_style(), atomic_path(folder / f"board-{board.name}.png") as temporary:
-            figure = board_figure(board)
+            figure, _ = board_figure([board])
             figure.savefig(temporary, format="png", metadata={"Software": None})
+            few_colours(temporary)
             plt.close(figure)
     return written

@@ -1,99 +1,61 @@
 """The card of a model: what it scores, what it goes by, what it costs, and what was not run.
 
 `card.json` holds every number and every answer; the page and the board are drawn from it alone. What the model makes
-of each video is kept beside it, so that a card with other texts takes seconds.
+of each video and of its frames in other orders is kept beside it, so that a card with other texts takes seconds.
 """
 
-import base64
-import io
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy.special import softmax
 
 from motion_lib.config import RunConfig
-from motion_lib.data.catalogue import DATASETS
-from motion_lib.data.clips import open_clips
-from motion_lib.data.datasets import VideoDataset, check_missing, open_dataset
 from motion_lib.data.preprocessing import Normalise
-from motion_lib.evaluation.features import VideoFeatures, encode_videos
+from motion_lib.evaluation.features import VideoFeatures
 from motion_lib.evaluation.intervals import Interval, bootstrap_mean, paired_difference
 from motion_lib.evaluation.metrics import ranks_of_texts
 from motion_lib.evaluation.protocols import protocol_results
-from motion_lib.evaluation.retrieval import RetrievalResult, score_all
-from motion_lib.experiment.experiment import Experiment
+from motion_lib.evaluation.retrieval import RetrievalResult, score_all, similarities
 from motion_lib.experiment.records import environment
 from motion_lib.methods import DESCRIPTION_KINDS
+from motion_lib.models.prototype import PrototypeClassifier
 from motion_lib.probes import text_controls
-from motion_lib.probes.video_controls import FILMED, FROZEN, REVERSED, SHUFFLED, SHUFFLES, Control, score_controls
-from motion_lib.scores.names import Named
+from motion_lib.probes.video_controls import (
+    FILMED,
+    FROZEN,
+    REVERSED,
+    SHUFFLED,
+    SHUFFLES,
+    Control,
+    encode_controls,
+    score_controls,
+)
+from motion_lib.scores.names import FrameMean, Named
+from motion_lib.scores.targets import Target, clips_of, kept_features, kept_path, strip_of
+from motion_lib.scores.wordings import score_wording, verb_classes, wordings_of
 from motion_lib.storage import atomic_path, content_hash, write_json
-from motion_lib.texts.descriptions import DescriptionSet, changed_by_masking, read_descriptions
+from motion_lib.texts.descriptions import DescriptionSet, changed_by_masking
 
-SCHEMA = 1  # of card.json
+SCHEMA = 2  # of card.json
+VERBS = "Kinetics-verb"
 _ENDS = 5  # classes that are best and worst told
 _BEST, _FRAMES = 3, 4
-
-
-def slug(name: str) -> str:
-    """A name as that of a folder."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-")
-
-
-@dataclass(frozen=True)
-class Target:
-    """Videos and the texts to choose from.
-
-    Attributes:
-        name: of the data set.
-        label: as tables say it.
-        videos: all of them.
-        sets: {kind: descriptions}, "object" at least.
-        others: further texts of the same classes; None for one that is not at hand.
-    """
-
-    name: str
-    label: str
-    videos: VideoDataset
-    sets: Mapping[str, DescriptionSet]
-    others: Mapping[str, DescriptionSet | None]
-
-
-def targets_of(experiment: Experiment, names: Sequence[str] = ()) -> list[Target]:
-    """Targets of a profile, all without names; `names` may be the paper's ("ucf101") in the miniature too."""
-    cfg, data = experiment.cfg, experiment.data
-    by_name = {key: t for t in cfg.targets for key in (t, DATASETS[t].paper)}
-    if unknown := [name for name in names if name not in by_name]:
-        raise ValueError(f"data set {unknown[0]!r}: the profile {cfg.profile!r} has {', '.join(by_name)}.")
-    chosen = dict.fromkeys(by_name[name] for name in names) or cfg.targets
-    return [
-        Target(
-            name, DATASETS[name].label, data.dataset(name, cfg.target_subset),
-            {kind: data.descriptions(name, kind) for kind in DESCRIPTION_KINDS}, data.other_texts(name),
-        )
-        for name in chosen
-    ]  # fmt: skip
-
-
-def own_target(videos: Path, descriptions: Path, masked: Path | None = None) -> Target:
-    """A folder of class folders, and a CSV with a class and its description a row."""
-    sets = {"object": read_descriptions(descriptions)} | ({"masked": read_descriptions(masked)} if masked else {})
-    return Target(videos.name, videos.name, open_dataset("folder", videos), sets, {})
+_MOST_KEPT = 2**14  # numbers a video: all features but those of X-CLIP's patches, six times as many as is kept anyway
+_PROTOCOL_RESAMPLES = 1000
 
 
 # ------------------------------------------------------------------ the card
 def make_card(named: Named, cfg: RunConfig, targets: Sequence[Target], folder: Path, quick: bool = False) -> dict:
-    """Measure a model and write `card.json`.
+    """Measure a model and write `card.json`, target by target; interrupted, it goes on from the features kept.
 
     Args:
         folder: of the card; features are kept below it.
-        quick: the cells of Tables 2 and 3 alone.
+        quick: the cells of Tables 2 and 3 alone. What a card of the same videos, features and texts holds beyond them
+            stays on it.
 
     Returns:
         What was written.
@@ -101,7 +63,7 @@ def make_card(named: Named, cfg: RunConfig, targets: Sequence[Target], folder: P
     Raises:
         TooManyMissing: above the share `max_missing`.
     """
-    what = {"quick": "left out: --quick"} if quick else {}
+    path = folder / "card.json"
     card = {
         "schema": SCHEMA,
         "model": named.name,
@@ -109,24 +71,44 @@ def make_card(named: Named, cfg: RunConfig, targets: Sequence[Target], folder: P
         "preprocess": asdict(named.model.preprocess),
         "text_tokens": named.reads,
         "facts": named.facts,
-        "environment": environment(cfg, encoded=False),
-        "targets": [_target(named, cfg, target, folder, quick) for target in targets],
-        "not_run": what,
+        "environment": {},
+        "targets": [],
+        "not_run": {},
     }
-    return json.loads(write_json(folder / "card.json", card).read_text(encoding="utf-8"))
+    before = {part["measured_from"]: part for part in _parts_of(path)} if quick else {}
+    for target in targets:
+        part = _tables(named, cfg, target, folder)
+        if not quick:
+            part |= _beyond(named, cfg, target, folder)
+        else:
+            part = before.get(part["measured_from"], {}) | part
+        card["targets"].append(part)
+        if quick and "frames" not in part:
+            card["not_run"] = {"all but Tables 2 and 3": "left out: --quick"}
+        card["environment"] = environment(cfg, encoded=False)
+        write_json(path, card)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _target(named: Named, cfg: RunConfig, target: Target, folder: Path, quick: bool) -> dict:
-    videos = _encoded(named, cfg, target, folder)
-    kinds = list(target.sets)
-    results = dict(zip(kinds, score_all(named.model, videos, list(target.sets.values())), strict=True))
+def _parts_of(path: Path) -> list[dict]:
+    """The targets of a card of this schema, if there is one."""
+    card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return card["targets"] if card.get("schema") == SCHEMA else []
+
+
+def _tables(named: Named, cfg: RunConfig, target: Target, folder: Path) -> dict:
+    """The cells of Tables 2 and 3, with what they were measured on."""
+    videos = kept_features(named, cfg, target, folder)
+    results = _results(named, videos, target)
     right = results["object"]
-    texts = target.sets["object"].select(videos.dataset.class_names)
-    part = {
+    return {
         "name": target.name,
         "label": target.label,
+        "measured_from": content_hash(
+            kept_path(named, target, folder).name, [texts.sha256 for texts in target.sets.values()]
+        ),
         "videos": content_hash(list(right.video_ids)),
-        "classes": texts.class_names,
+        "classes": target.sets["object"].select(videos.dataset.class_names).class_names,
         "labels": right.labels.tolist(),
         "groups": np.unique(right.groups, return_inverse=True)[1].tolist(),
         "unreadable": videos.failed,
@@ -135,37 +117,24 @@ def _target(named: Named, cfg: RunConfig, target: Target, folder: Path, quick: b
         "results": {kind: _cells(named, target.sets[kind], result, cfg) for kind, result in results.items()},
         "noun_reliance": _reliance(target, results, cfg),
     }
-    if quick:
-        return part
-    return part | {
+
+
+def _results(named: Named, videos: VideoFeatures, target: Target) -> dict[str, RetrievalResult]:
+    return dict(zip(target.sets, score_all(named.model, videos, list(target.sets.values())), strict=True))
+
+
+def _beyond(named: Named, cfg: RunConfig, target: Target, folder: Path) -> dict:
+    """What the tables do not say."""
+    videos = kept_features(named, cfg, target, folder)
+    results, texts = _results(named, videos, target), target.sets["object"].select(videos.dataset.class_names)
+    return {
         "protocols": _protocols(results, target, cfg),
         "texts": _texts(named, videos, target, texts, cfg),
-        "rivals": _rivals(named, right, texts),
-        "frames": _frames(named, videos.dataset, texts, cfg),
-        "by_class": _by_class(right, texts),
-        "clips": _clips(named, videos.dataset, right, texts),
+        "rivals": _rivals(named, results["object"], texts),
+        "frames": _frames(named, videos, target, texts, cfg, folder),
+        "by_class": _by_class(results["object"], texts),
+        "clips": _clips(named, target, results["object"], texts),
     }
-
-
-def _encoded(named: Named, cfg: RunConfig, target: Target, folder: Path) -> VideoFeatures:
-    """Features of the videos, kept under what the model makes of a picture of noise, whatever its weights are."""
-    model, size = named.model, named.model.preprocess.crop_size
-    noise = torch.rand(1, model.preprocess.num_frames, 3, size, size, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        seen = model.encode_video(noise.to(getattr(model, "device", "cpu"))).float().cpu().numpy().round(4)
-    made_from = (seen.tolist(), asdict(model.preprocess), target.videos.stamps())
-    path = folder / "features" / f"{slug(target.name)}-{content_hash(*made_from)}.pt"
-    if path.is_file():
-        kept = torch.load(path, weights_only=True)
-        items = {item.video_id: item for item in target.videos.items}
-        shown = replace(target.videos, items=tuple(items[video_id] for video_id in kept["videos"]))
-        return VideoFeatures(kept["features"], shown, kept["failed"], kept["wall_time_sec"])
-    videos = encode_videos(model, target.videos, num_workers=cfg.num_workers)
-    check_missing(videos.dataset, cfg.max_missing, videos.failed)
-    kept = {"features": videos.features, "failed": videos.failed, "wall_time_sec": videos.wall_time_sec}
-    with atomic_path(path) as temporary:
-        torch.save(kept | {"videos": [item.video_id for item in videos.dataset.items]}, temporary)
-    return videos
 
 
 def _cells(named: Named, descriptions: DescriptionSet, result: RetrievalResult, cfg: RunConfig) -> dict:
@@ -206,19 +175,44 @@ def _reliance(target: Target, results: Mapping[str, RetrievalResult], cfg: RunCo
 
 # ------------------------------------------------------------------ beyond the tables
 def _protocols(results: Mapping[str, RetrievalResult], target: Target, cfg: RunConfig) -> dict:
-    """Top-1 by every protocol of the field, which needs the videos of all splits."""
-    if target.name not in DATASETS:
+    """{protocol: {kind: {acc1, videos, ...}}} by every protocol of the field, or why not.
+
+    Those over official splits need the videos of all splits; those over classes do not.
+    """
+    if target.data is None:
         return {"why": "not run: no lists of splits"}
-    if cfg.target_subset != "all":
-        return {"why": f"not run: the videos of {cfg.target_subset} alone; -p target_subset all"}
-    data = Experiment(cfg, models=False).data
-    found = {kind: protocol_results(r, data.protocol_lists(target.name, kind), 1000) for kind, r in results.items()}
-    return {kind: {name: p for name, p in protocols.items() if p["videos"]} for kind, protocols in found.items()}
+    if target.name == cfg.source:
+        return _verbs(results["object"], target)
+    found: dict[str, dict] = {}
+    for kind, result in results.items():
+        lists = target.data.protocol_lists(target.name, kind)
+        of_all = protocol_results(result, lists, _PROTOCOL_RESAMPLES)
+        for name, scored in of_all.items():
+            if cfg.target_subset != "all" and name not in lists.classes:
+                scored = {"why": f"not run: the videos of {cfg.target_subset} alone; -p target_subset all"}
+            found.setdefault(name, {})[kind] = scored
+    return found
+
+
+def _verbs(result: RetrievalResult, target: Target) -> dict:
+    """Kinetics-verb: videos and candidates of its classes alone (our reading of Momeni et al. 2023)."""
+    classes = verb_classes(target.data, target.videos.class_names)
+    if not classes or not np.isin(result.labels, classes).any():
+        return {VERBS: {"object": {"why": "not run: its list is not at hand, or no video is of its classes"}}}
+    among = result.among(classes=classes)
+    low_high = dict(zip(("acc1", "acc1_low", "acc1_high"), among.interval(_PROTOCOL_RESAMPLES), strict=True))
+    return {VERBS: {"object": low_high | {"videos": len(among.labels), "classes": len(classes)}}}
 
 
 def _texts(named: Named, videos: VideoFeatures, target: Target, texts: DescriptionSet, cfg: RunConfig) -> dict:
-    """Top-1 with other words, nouns alone, verbs alone; the mean over draws of what is random."""
-    controls = text_controls.text_controls(texts, target.others)
+    """Top-1 with other words, nouns alone, verbs alone, and with what others wrote of the same classes.
+
+    Of what is random it is the mean over draws, of several sentences a class that over the sentences, beside the top-1
+    of their mean embedding.
+    """
+    source = target.name == cfg.source
+    others = target.data.other_texts(target.name) if target.data and not source else {}
+    controls = text_controls.text_controls(texts, others)
     found: dict[str, object] = {name: "not run: not at hand" for name, draws in controls.items() if not draws}
     for name, draws in controls.items():
         if draws:
@@ -226,6 +220,17 @@ def _texts(named: Named, videos: VideoFeatures, target: Target, texts: Descripti
             right = np.mean([result.correct for result in results], axis=0)
             interval = bootstrap_mean(right, results[0].labels, resamples=cfg.bootstrap_resamples)
             found[name] = {"top1": _percent(interval), "own_texts": text_controls.num_own_texts(draws[0])}
+    wordings = wordings_of(target.data, target.name, texts.class_names) if target.data else {}
+    for writer, wording in wordings.items():
+        if wording is None:
+            found[f"{writer}'s sentences"] = "not run: motion data fetches them"
+            continue
+        try:
+            of_writer = score_wording(named.model, videos, wording, cfg)
+        except ValueError as error:
+            found[f"{writer}'s sentences"] = f"not run: {error}"
+        else:
+            found |= {f"{writer}, {how}": cell for how, cell in of_writer.items()}
     return found
 
 
@@ -245,7 +250,7 @@ def _rivals(named: Named, result: RetrievalResult, texts: DescriptionSet) -> dic
 
 
 class _WholeClips:
-    """A model that sees every control from its frames on, since nothing is known of what it does with them."""
+    """A model that is shown every control anew, since nothing is known of what it does with frames."""
 
     independent_frames = False
 
@@ -256,23 +261,52 @@ class _WholeClips:
         self.normalise = Normalise(model.preprocess).to(self.device)
 
 
-def _frames(named: Named, videos: VideoDataset, texts: DescriptionSet, cfg: RunConfig) -> dict:
+def _for_controls(named: Named) -> PrototypeClassifier | FrameMean | _WholeClips:
+    return named.model if isinstance(named.model, PrototypeClassifier | FrameMean) else _WholeClips(named)
+
+
+def _frames(
+    named: Named, videos: VideoFeatures, target: Target, texts: DescriptionSet, cfg: RunConfig, folder: Path
+) -> dict:
     """Top-1 and changed first answers when the same frames are reversed, shuffled, or all the middle one."""
     count = named.model.preprocess.num_frames
     if count == 1:
         return {"why": "not run: it sees one frame"}
     controls = [Control(name, count) for name in (FILMED, REVERSED, FROZEN)]
     controls += [Control(SHUFFLED, count, draw) for draw in range(SHUFFLES)]
-    clips = open_clips(videos, named.model.preprocess)
-    scores, shown, _ = score_controls(_WholeClips(named), clips, controls, [texts], cfg.max_missing, cfg.num_workers)
-    labels, answers = np.array([item.label for item in shown]), scores[:, 0].argmax(axis=-1)
-    correct = np.stack([ranks_of_texts(of_control, labels) == 0 for of_control in scores[:, 0]])
+    if videos.features[0].numel() <= _MOST_KEPT:
+        scores, labels = _scores_of_kept(named, target, controls, texts, cfg, folder)
+    else:
+        model, clips = _for_controls(named), clips_of(named, target)
+        of_sets, shown, _ = score_controls(model, clips, controls, [texts], cfg.max_missing, cfg.num_workers)
+        scores, labels = of_sets[:, 0], np.array([item.label for item in shown])
+    answers = scores.argmax(axis=-1)
+    correct = np.stack([ranks_of_texts(of_control, labels) == 0 for of_control in scores])
     found = {}
     for name in dict.fromkeys(control.name for control in controls):
         of_name = [number for number, control in enumerate(controls) if control.name == name]
         moved = 100 * float((answers[of_name] != answers[0]).mean())
         found[name] = {"top1": 100 * float(correct[of_name].mean()), "other_first_answer": moved}
     return found
+
+
+def _scores_of_kept(
+    named: Named, target: Target, controls: Sequence[Control], texts: DescriptionSet, cfg: RunConfig, folder: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """(C, N, K) logits of every control, whose features are kept, and the (N,) labels of the readable videos."""
+    path = kept_path(named, target, folder, "orders")
+    if path.is_file():
+        kept = torch.load(path, weights_only=True)
+    else:
+        model, clips, read, parts = _for_controls(named), clips_of(named, target), [], []
+        for indices, features, _ in encode_controls(model, clips, controls, num_workers=cfg.num_workers):
+            read += indices
+            parts += [torch.stack(features).cpu()] if indices else []
+        kept = {"features": torch.cat(parts, dim=1), "labels": [clips.dataset.labels[n] for n in read]}
+        with atomic_path(path) as temporary:
+            torch.save(kept, temporary)
+    scores = [similarities(named.model, features, texts.texts).numpy() for features in kept["features"]]
+    return np.stack(scores), np.array(kept["labels"])
 
 
 def _by_class(result: RetrievalResult, texts: DescriptionSet) -> dict:
@@ -283,13 +317,14 @@ def _by_class(result: RetrievalResult, texts: DescriptionSet) -> dict:
     return {"best": ordered[:_ENDS], "worst": ordered[::-1][:_ENDS]}
 
 
-def _clips(named: Named, videos: VideoDataset, result: RetrievalResult, texts: DescriptionSet) -> list[dict]:
+def _clips(named: Named, target: Target, result: RetrievalResult, texts: DescriptionSet) -> list[dict]:
     """Six clips of six classes: two told most surely, two mistaken most surely, two least sure; with their frames."""
     of_classes = softmax(result.scores, axis=1)
     first, correct = of_classes.max(axis=1), result.correct
     rules = [("right, most surely", np.where(correct, first, -np.inf))] * 2
     rules += [("wrong, most surely", np.where(correct, -np.inf, first))] * 2 + [("least sure", -first)] * 2
-    clips, place = open_clips(videos, named.model.preprocess), {v: n for n, v in enumerate(result.video_ids)}
+    clips = clips_of(named, target)
+    place = {item.video_id: n for n, item in enumerate(clips.dataset.items)}
     chosen: list[dict] = []
     taken = np.zeros(len(correct), dtype=bool)
     for why, merit in rules:
@@ -299,22 +334,13 @@ def _clips(named: Named, videos: VideoDataset, result: RetrievalResult, texts: D
         number = int(left.argmax())
         taken |= result.labels == result.labels[number]
         best = np.argsort(-of_classes[number], kind="stable")[:_BEST]
-        frames = clips[place[result.video_ids[number]]].transpose(0, 2, 3, 1)
-        shown = frames[np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)]
         chosen.append(
             {
                 "video": result.video_ids[number],
                 "chosen": why,
                 "right": texts.class_names[result.labels[number]],
                 "best": [[texts.class_names[c], texts.texts[c], float(of_classes[number, c])] for c in best],
-                "frames": [_jpeg(frame) for frame in shown],
+                "frames": strip_of(clips[place[result.video_ids[number]]], _FRAMES),
             }
         )
     return chosen
-
-
-def _jpeg(frame: np.ndarray) -> str:
-    """(S, S, 3) uint8 as the address of a picture that a page holds."""
-    data = io.BytesIO()
-    Image.fromarray(frame).resize((96, 96)).save(data, "jpeg", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -2,7 +2,7 @@
 
     clip:ViT-B/16                                 OpenAI's; "miniature", the tiny one; or the path of a state dict
     open_clip:ViT-B-16/laion2b_s34b_b88k          architecture and tag of open_clip, or a folder that it saved
-    transformers:openai/clip-vit-base-patch32     CLIP, SigLIP or X-CLIP of transformers, from the hub or a folder
+    transformers:openai/clip-vit-base-patch32     CLIP, SigLIP, SigLIP 2 or X-CLIP of transformers, or a folder
     text4vis, vificlip, xclip                     as released by their authors (`motion checkpoints`)
     motion:results/miniature/runs/motion-seed0-…  a run of this project, or one of its checkpoints
     python:package.module:Factory                 anything that offers `motion_lib.VideoTextModel`
@@ -12,6 +12,7 @@ Models of pictures become models of videos by the mean of the frames' features, 
 
 import importlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -70,6 +71,8 @@ class FrameMean:
         bias: what is added to that, as in SigLIP.
     """
 
+    independent_frames = True
+
     def __init__(
         self,
         images: Callable[[Tensor], Tensor],
@@ -79,11 +82,16 @@ class FrameMean:
         bias: Tensor | None = None,
     ):
         self.images, self.texts, self.preprocess = images, texts, preprocess
-        self.scale, self.bias, self.device, self.pool = scale, 0 if bias is None else bias, scale.device, MeanPooling()
+        self.scale, self.bias, self.device, self.head = scale, 0 if bias is None else bias, scale.device, MeanPooling()
+        self.normalise = Normalise(preprocess).to(self.device)
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """(B, T, 3, S, S) float -> (B, D)."""
-        return self.pool(self.images(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]))
+        return self.head(self.encode_frames(frames))
+
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, S, S) float -> (B, T, D)."""
+        return self.images(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """K texts -> (K, D)."""
@@ -245,32 +253,62 @@ def _facts(model: nn.Module, tokenizer: object, scale: Tensor, bias: Tensor | No
 def _transformers(asked: Asked) -> Named:
     library = _installed("transformers")
     config = library.AutoConfig.from_pretrained(asked.which)
-    kinds = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+    kinds = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}
     if config.model_type == "xclip":
         return _xclip_of_transformers(asked, library)
     if config.model_type not in kinds:
         known = ", ".join((*kinds, "xclip"))
-        hint = " SigLIP 2 of a fixed size, as google/siglip2-base-patch16-224, is of the type siglip."
-        raise ValueError(f"{asked.which} is of the type {config.model_type!r}: expected {known}.{hint}")
+        raise ValueError(f"{asked.which} is of the type {config.model_type!r}: expected {known}.")
     device = asked.cfg.torch_device
     model = getattr(library, kinds[config.model_type]).from_pretrained(asked.which).eval().to(device)
     tokenizer = library.AutoTokenizer.from_pretrained(asked.which)
     reads = config.text_config.max_position_embeddings
     # SigLIP was trained on texts filled up to their length; CLIP stops at the mark of the end.
-    padding = "max_length" if config.model_type == "siglip" else True
+    padding = True if config.model_type == "clip" else "max_length"
 
     def texts(of_classes: Sequence[str]) -> Tensor:
         tokens = tokenizer(list(of_classes), padding=padding, max_length=reads, truncation=True, return_tensors="pt")
         masked = {"attention_mask": tokens["attention_mask"].to(device)} if config.model_type == "clip" else {}
         return model.get_text_features(input_ids=tokens["input_ids"].to(device), **masked).pooler_output
 
+    wanted, patch = _pictures(asked, library, config), config.vision_config.patch_size
+
     def images(frames: Tensor) -> Tensor:
-        return model.get_image_features(pixel_values=frames).pooler_output
+        shown = {"pixel_values": frames} if config.model_type != "siglip2" else _patches(frames, patch)
+        return model.get_image_features(**shown).pooler_output
 
     scale, bias = model.logit_scale.exp().detach(), getattr(model, "logit_bias", None)
-    adapter = FrameMean(images, texts, _processor(asked, library, config.vision_config.image_size), scale, bias)
+    adapter = FrameMean(images, texts, wanted, scale, bias)
     facts = _facts(model, tokenizer, scale, bias)
     return Named("", adapter, reads, lambda text: len(tokenizer(text)["input_ids"]) > reads, facts)
+
+
+def _pictures(asked: Asked, library: object, config: object) -> Preprocess:
+    """What a model of pictures wants to see; a NaFlex model, which takes any shape, a square of as many patches."""
+    vision = config.vision_config
+    if config.model_type != "siglip2":
+        return _processor(asked, library, vision.image_size)
+    path = _beside(asked, library, "preprocessor_config.json")
+    said = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    side = vision.patch_size * math.isqrt(said.get("max_num_patches", vision.num_patches))
+    half = [0.5] * 3
+    return Preprocess(
+        asked.cfg.num_frames, short_side=side, crop_size=side, interpolation=_RESAMPLING[said.get("resample", 2)],
+        mean=tuple(said.get("image_mean", half)), std=tuple(said.get("image_std", half)),
+    )  # fmt: skip
+
+
+def _patches(frames: Tensor, patch: int) -> dict[str, Tensor]:
+    """(N, 3, S, S) as SigLIP 2's NaFlex models take pictures: (N, P, 3 * patch * patch), colours last in each patch."""
+    count, side = len(frames), frames.shape[-1] // patch
+    cut = frames.unflatten(3, (side, patch)).unflatten(2, (side, patch))  # (N, 3, rows, patch, columns, patch)
+    flat = cut.permute(0, 2, 4, 3, 5, 1).reshape(count, side * side, -1)
+    mask = torch.ones(count, side * side, dtype=torch.int32, device=frames.device)
+    return {
+        "pixel_values": flat,
+        "pixel_attention_mask": mask,
+        "spatial_shapes": torch.full((count, 2), side, device=frames.device),
+    }
 
 
 def _xclip_of_transformers(asked: Asked, library: object) -> Named:

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from motion_lib.methods import DESCRIPTION_KINDS
-from motion_lib.report.plots import CHANCE_LINE, FULL_INCHES, paper_style
+from motion_lib.report.plots import CHANCE_LINE, FULL_INCHES, few_colours, paper_style
 from motion_lib.report.tables import KIND_LABEL
 from motion_lib.storage import atomic_path, write_text
 
@@ -21,6 +21,7 @@ def write_page(card: dict, folder: Path) -> Path:
     with paper_style(), atomic_path(folder / "card.png") as temporary:
         figure = card_figure(card)
         figure.savefig(temporary, format="png", metadata={"Software": None})
+        few_colours(temporary)
         plt.close(figure)
     picture = base64.b64encode((folder / "card.png").read_bytes()).decode()
     parts = [f'<p><img alt="Top-1, objects named and masked" src="data:image/png;base64,{picture}"></p>', _about(card)]
@@ -102,8 +103,11 @@ def _target(target: dict) -> str:
     unread = f"{len(target['labels'])} videos, {len(target['unreadable'])} unreadable, {target['missing']} not on disk"
     parts.append(f'<p class="note">{unread}; {target["clips_per_sec"]:.1f} clips/s.</p>')
     parts.append("<p>" + escape(_said_of_nouns(target["noun_reliance"])) + "</p>")
+    if "protocols" in target:
+        parts += ["<h3>Protocols</h3>", _protocols(target["protocols"])]
+    if "texts" in target:
+        parts += ["<h3>Which wording it retrieves best</h3>", _wordings(target["texts"])]
     for name, title, head in (
-        ("texts", "Other texts", ("Text", "Top-1, %", "95 % over classes", "Classes with a text of their own")),
         ("frames", "Other orders of the frames", ("Frames", "Top-1, %", "Other first answer, %")),
         ("rivals", "The right description among five others", ("Others", "Top-1, %")),
     ):
@@ -126,24 +130,39 @@ def _said_of_nouns(reliance: dict) -> str:
     return f"Noun reliance, named less masked: {value:+.1f} points [{low:+.1f}, {high:+.1f}] over classes, {counted}."
 
 
+def _protocols(protocols: dict) -> str:
+    """A row a protocol: top-1 of each kind of descriptions, and what it counts."""
+    if "why" in protocols:
+        return f'<p class="note">{escape(protocols["why"])}.</p>'
+    kinds = list(next(iter(protocols.values())))
+    rows = []
+    for name, scored in protocols.items():
+        counted = next((cell for cell in scored.values() if "acc1" in cell), {})
+        cells = [100 * cell["acc1"] if "acc1" in cell else cell["why"] for cell in scored.values()]
+        rows.append((name, *cells, str(counted.get("videos", "")), str(counted.get("classes", ""))))
+    return _table(("Protocol", *(f"{KIND_LABEL[kind]}, %" for kind in kinds), "Videos", "Candidates"), rows)
+
+
+def _wordings(texts: dict) -> str:
+    """The best first; what was not run comes last and says why."""
+    ran = {name: cell for name, cell in texts.items() if isinstance(cell, dict)}
+    rows = []
+    for name, cell in sorted(ran.items(), key=lambda pair: -pair[1]["top1"][0]):
+        value, low, high = cell["top1"]
+        of_class, own = cell.get("sentences", 1), str(cell.get("own_texts", ""))
+        rows.append((name, value, f"{low:.1f} to {high:.1f}", f"{of_class:.3g}", own))
+    rows += [(name, cell) for name, cell in texts.items() if name not in ran]
+    head = ("Text", "Top-1, %", "95 % over classes", "Sentences a class", "Classes with a text of their own")
+    return _table(head, rows)
+
+
 def _rows(part: dict) -> list[tuple]:
     """Rows of a part: a cell that was not run says why."""
-    rows = []
-    for name, cell in part.items():
-        if not isinstance(cell, dict):
-            rows.append((name, cell))
-        elif "own_texts" in cell:
-            value, low, high = cell["top1"]
-            rows.append((name, value, f"{low:.1f} to {high:.1f}", cell["own_texts"]))
-        else:
-            rows.append((name, *cell.values()))
-    return rows
+    return [(name, *cell.values()) if isinstance(cell, dict) else (name, cell) for name, cell in part.items()]
 
 
 def _clip(clip: dict) -> str:
-    frames = "".join(
-        f'<img alt="frame {n} of {len(clip["frames"])}" src="{f}">' for n, f in enumerate(clip["frames"], 1)
-    )
+    frames = f'<img alt="frames of {escape(clip["video"])}" src="{clip["frames"]}">'
     lines = "".join(
         f'<li class="{"right" if name == clip["right"] else ""}">{100 * share:.0f} % {escape(text)}</li>'
         for name, text, share in clip["best"]

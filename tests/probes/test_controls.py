@@ -108,10 +108,11 @@ def test_random_words_keep_the_length_and_lose_the_sense(controls):
 
 
 def test_class_names_become_words():
-    assert text_controls.readable(["ApplyEyeMakeup", "brush_hair", "YoYo"]) == [
+    assert text_controls.readable(["ApplyEyeMakeup", "brush_hair", "YoYo", "DrummingABoxOnAStage"]) == [
         "apply eye makeup",
         "brush hair",
         "yo yo",
+        "drumming a box on a stage",
     ]
 
 

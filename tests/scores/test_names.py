@@ -1,6 +1,9 @@
 """Models by name: each gives its own library's logits, from a folder, without a network."""
 
 import json
+import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
@@ -9,9 +12,13 @@ import torch
 from PIL import Image
 from torch.nn.functional import normalize
 from transformers import (
+    AutoTokenizer,
     CLIPConfig,
     CLIPModel,
     PreTrainedTokenizerFast,
+    Siglip2Config,
+    Siglip2ImageProcessor,
+    Siglip2Model,
     SiglipConfig,
     SiglipModel,
     XCLIPConfig,
@@ -19,15 +26,17 @@ from transformers import (
 )
 
 from motion_lib.config import RunConfig
-from motion_lib.data.preprocessing import CLIP_MEAN, CLIP_STD, Preprocess
+from motion_lib.data.preprocessing import CLIP_MEAN, CLIP_STD, Normalise, Preprocess
 from motion_lib.experiment.data import data_of
 from motion_lib.experiment.runs import Runs
 from motion_lib.methods import get_method
 from motion_lib.models.clip import tokenize
 from motion_lib.models.loading import load_model
 from motion_lib.models.released import RELEASES
+from motion_lib.models.xclip import XClip
 from motion_lib.scores.names import named_model
 from tests import tiny
+from tests.conftest import SMOKE
 
 TEXTS = ("swinging both arms with the ball", "sitting down slowly", "a kick")
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -36,7 +45,7 @@ PICTURES = {"image_size": 32, "patch_size": 8}
 
 @pytest.fixture
 def cfg() -> RunConfig:
-    return RunConfig.load("miniature", num_frames=1)
+    return RunConfig.load("miniature", **SMOKE | {"num_frames": 1})
 
 
 def frames(count: int, side: int = 32) -> torch.Tensor:
@@ -102,6 +111,26 @@ def test_siglip_keeps_its_bias_its_padding_and_its_squares(cfg, tmp_path):
     assert (wanted.resized(picture[None])[0] == squeezed).all()
 
 
+def test_siglip2_of_any_shape_is_shown_a_square_of_its_patches(cfg, tmp_path):
+    torch.manual_seed(0)
+    tokenizer = save_tokenizer(tmp_path, 10)
+    text = TOWER | {"vocab_size": len(tokenizer), "max_position_embeddings": 10, "projection_size": 32}
+    vision = TOWER | {"patch_size": 8, "num_patches": 16}
+    model = Siglip2Model(Siglip2Config(text_config=text, vision_config=vision)).eval()
+    model.save_pretrained(tmp_path)
+    processor = Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+    processor.save_pretrained(tmp_path)
+    named = named_model(f"transformers:{tmp_path}", cfg)
+    wanted = named.model.preprocess
+    assert (wanted.crop_size, wanted.square, wanted.interpolation) == (32, False, "bilinear")
+    picture = torch.randint(0, 256, (3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)  # the class of the model's own kind
+    tokens = tokenizer(list(TEXTS), padding="max_length", max_length=10, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        own = model(input_ids=tokens, **processor(picture, return_tensors="pt")).logits_per_image
+    torch.testing.assert_close(logits(named, Normalise(wanted)(picture[None, None])), own)
+
+
 def test_transformers_xclip_gives_its_own_logits(cfg, tmp_path):
     torch.manual_seed(0)
     own = {"projection_dim": 64, "prompt_num_attention_heads": 1, "mit_hidden_size": 64, "mit_num_attention_heads": 1}
@@ -120,7 +149,7 @@ def test_transformers_xclip_gives_its_own_logits(cfg, tmp_path):
 
 def test_a_kind_of_model_that_is_none_of_these_is_named(cfg, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(ValueError, match="of the type 'bert': expected clip, siglip, xclip"):
+    with pytest.raises(ValueError, match="of the type 'bert': expected clip, siglip, siglip2, xclip"):
         named_model(f"transformers:{tmp_path}", cfg)
 
 
@@ -192,20 +221,41 @@ def test_a_name_of_no_family_lists_them(cfg, name, said):
         named_model(name, cfg)
 
 
-def test_a_release_is_read_with_its_authors_preprocessing(tmp_path, monkeypatch):
+def release_of(key: str, model) -> dict[str, torch.Tensor]:
+    """A model's weights under the names of the release."""
+    state = dict(model.state_dict())
+    if key == "text4vis":
+        trained = model.trained_state().items()
+        return {n.replace("clip.", "", 1).replace("head.", "fusion_model."): t for n, t in trained}
+    if key == "xclip":
+        return {name.removeprefix("clip."): tensor for name, tensor in state.items()}
+    names = {
+        name: name.replace("clip.visual.", "image_encoder.").replace("clip.logit_scale", "logit_scale")
+        for name in state
+        if name != "clip.token_embedding.weight"
+    }
+    return {re.sub("^clip\\.", "text_encoder.", new): state[old] for old, new in names.items()}
+
+
+@pytest.mark.parametrize("key", ["text4vis", "vificlip", "xclip"])
+def test_a_release_is_read_with_its_authors_preprocessing(key, tmp_path, monkeypatch):
     monkeypatch.setenv("MOTION_DATA", str(tmp_path))
     backbone = tmp_path / "tiny.pt"
     torch.save(tiny.clip_model().state_dict(), backbone)
-    model = tiny.classifier(head="temporal", seed=1)
-    names = {name: name.replace("clip.", "", 1).replace("head.", "fusion_model.") for name in model.trained_state()}
-    path = RELEASES["text4vis"].path(tmp_path)
+    if key == "xclip":
+        model = XClip(tiny.clip_model(), replace(tiny.PREPROCESS, num_frames=8)).eval()
+    else:
+        model = tiny.classifier(**{"head": "temporal"} if key == "text4vis" else {"train_text": True}).eval()
+    with torch.no_grad():  # other weights than the backbone's
+        for tensor in model.clip.visual.parameters():
+            tensor.add_(0.02 * torch.randn(tensor.shape))
+    path = RELEASES[key].path(tmp_path)
     path.parent.mkdir()
-    torch.save({names[name]: tensor for name, tensor in model.trained_state().items()}, path)
-    named = named_model("text4vis", RunConfig.load("paper", backbone=str(backbone)))
-    assert named.model.preprocess.num_frames == 8
-    with torch.inference_mode():
-        video, trained = named.model.encode_video(frames(8)), model.encode_video(frames(8))
-    torch.testing.assert_close(video, trained)
+    torch.save(release_of(key, model), path)
+    named = named_model(key, RunConfig.load("paper", backbone=str(backbone)))
+    assert named.model.preprocess.num_frames == (32 if key == "vificlip" else 8)
+    assert named.facts["released"]
+    torch.testing.assert_close(logits(named, frames(8)), logits(SimpleNamespace(model=model), frames(8)))
 
 
 def test_a_run_is_its_last_weights_on_its_own_backbone(cfg, smoke_world, tmp_path, monkeypatch):
@@ -225,7 +275,7 @@ def test_a_run_is_its_last_weights_on_its_own_backbone(cfg, smoke_world, tmp_pat
     other = tmp_path / "other.pt"
     torch.save(tiny.clip_model().state_dict(), other)
     with pytest.raises(ValueError, match=r"trained from another backbone than other\.pt"):
-        named_model(f"motion:{runs.folder(method)}", RunConfig.load("miniature", backbone=str(other)))
+        named_model(f"motion:{runs.folder(method)}", replace(cfg, backbone=str(other)))
 
 
 def test_a_folder_that_is_no_run_is_said_to_be_none(cfg, tmp_path):
