@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from textblob.en import tag
 
 from motion_lib.texts.descriptions import DescriptionSet
 
@@ -46,6 +45,8 @@ def only_verbs(text: str) -> str:
 
 def _tagged_as(text: str, tags: str) -> str:
     """The words whose Penn Treebank tag begins so."""
+    from textblob.en import tag  # half a second, which only these controls need
+
     words = [word.lower() for word, kind in tag(text) if kind.startswith(tags) and _WORD.fullmatch(word)]
     return " ".join(words) or NOTHING_LEFT
 

@@ -23,6 +23,7 @@ from motion_lib.methods import METHODS
 from motion_lib.storage import atomic_path, write_text
 
 COLUMN_INCHES, FULL_INCHES = 3.03, 6.30  # 7.7 cm and 16 cm, the paper's column and text width
+_SCREEN_PIXELS = 1600
 _PALETTE = sns.color_palette("colorblind")
 METHOD_STYLE: dict[str, tuple[tuple, str]] = {key: (_PALETTE[m.colour], m.marker) for key, m in METHODS.items()}
 _RC = {
@@ -49,14 +50,16 @@ def paper_style() -> Iterator[None]:
 def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame | None = None) -> Path:
     """Write `figures/<profile>/<name>.{pdf,svg,png}` and the plotted numbers as CSV; returns the PNG's path.
 
-    Without dates, so that an unchanged figure leaves git clean. The PNG has 256 colours, a third of its size, and is no
-    wider than a page at 300 dpi. Figures made of pixels get no SVG: it would hold the same ones as their PDF.
+    Without dates, so that an unchanged figure leaves git clean. The PNG has 256 colours, a third of its size, and
+    300 dpi; one that is wider than a page is for screens. Figures made of pixels get no SVG: it would hold the same
+    ones as their PDF.
     """
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
     if any(axes.images for axes in figure.axes):
         del undated["svg"]
     with paper_style():
-        dpi = mpl.rcParams["savefig.dpi"] * min(1, FULL_INCHES / figure.get_figwidth())
+        wide = figure.get_figwidth()
+        dpi = mpl.rcParams["savefig.dpi"] if wide <= FULL_INCHES else _SCREEN_PIXELS / wide
         for suffix, metadata in undated.items():
             with atomic_path(cfg.figures_dir / f"{name}.{suffix}") as temporary:
                 figure.savefig(temporary, format=suffix, metadata=metadata, dpi=dpi)

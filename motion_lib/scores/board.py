@@ -120,7 +120,7 @@ def _recorded(records: Sequence[dict], cfg: RunConfig) -> Iterator[tuple[tuple, 
             percent = {kind: mean_acc(found) for kind, found in of_kind.items()}
             seeds = len(of_kind["object"])
             correct = {k: answers_of(found).right.reshape(seeds, -1).mean(axis=0) for k, found in of_kind.items()}
-            name = METHODS[method].label + (f", {seeds} seeds" if seeds > 1 else "")
+            name = METHODS[method].label + (f", {seeds} seeds" if seeds > 1 and METHODS[method].trained else "")
             labels = integers(first, "labels").tolist()
             shown = _Shown(DATASETS[target].label, 100 / first["protocol"]["classes"], labels)
             yield (cfg.profile, target, first["video_list_hash"], texts), Entry(name, percent, correct, method), shown
@@ -174,7 +174,7 @@ def board_figure(boards: Sequence[Board]) -> tuple[Figure, pd.DataFrame]:
             others = iter(f"C{number % 10}" for number in range(len(shown)))
             for entry in shown:
                 colour, marker = METHOD_STYLE.get(entry.method) or (
-                    ("0.1", "*") if _human(entry) else (next(others), "o")
+                    ("0.1", "*") if _human(entry) else (next(others), "X")
                 )
                 look = {"mfc": "none"} if entry.reported else {}
                 at = [entry.percent[kind] for kind in DESCRIPTION_KINDS]
@@ -197,7 +197,7 @@ def _human(entry: Entry) -> bool:
 
 
 def wording_table(cards: Sequence[dict]) -> pd.DataFrame:
-    """Which wording each model of a card retrieves best: a row a text, the best first by the first model."""
+    """Which wording each model of a card retrieves best: a row a text, the best on average first."""
     columns = {
         f"{card['model']}, {target['label']}": {
             name: cell["top1"][0] for name, cell in target["texts"].items() if isinstance(cell, dict)
@@ -209,7 +209,7 @@ def wording_table(cards: Sequence[dict]) -> pd.DataFrame:
     table = pd.DataFrame(columns)
     if table.empty:
         return table
-    ordered = table.sort_values(table.columns[0], ascending=False, kind="stable")
+    ordered = table.loc[table.mean(axis=1).sort_values(ascending=False, kind="stable").index]
     shown = ordered.map(lambda value: "not run" if np.isnan(value) else Percent(value / 100))
     return shown.rename_axis("Text").reset_index()
 

@@ -5,6 +5,7 @@ of each video and of its frames in other orders is kept beside it, so that a car
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -37,7 +38,7 @@ from motion_lib.probes.video_controls import (
 from motion_lib.scores.names import FrameMean, Named
 from motion_lib.scores.targets import Target, clips_of, kept_features, kept_path, strip_of
 from motion_lib.scores.wordings import score_wording, verb_classes, wordings_of
-from motion_lib.storage import atomic_path, content_hash, write_json
+from motion_lib.storage import atomic_path, content_hash, write_text
 from motion_lib.texts.descriptions import DescriptionSet, changed_by_masking
 
 SCHEMA = 2  # of card.json
@@ -46,6 +47,7 @@ _ENDS = 5  # classes that are best and worst told
 _BEST, _FRAMES = 3, 4
 _MOST_KEPT = 2**14  # numbers a video: all features but those of X-CLIP's patches, six times as many as is kept anyway
 _PROTOCOL_RESAMPLES = 1000
+_LIST = re.compile(r"\[[^][{}\"]+\]")  # of numbers: on one line
 
 
 # ------------------------------------------------------------------ the card
@@ -86,7 +88,7 @@ def make_card(named: Named, cfg: RunConfig, targets: Sequence[Target], folder: P
         if quick and "frames" not in part:
             card["not_run"] = {"all but Tables 2 and 3": "left out: --quick"}
         card["environment"] = environment(cfg, encoded=False)
-        write_json(path, card)
+        write_text(path, _LIST.sub(lambda found: " ".join(found[0].split()), json.dumps(card, indent=1)) + "\n")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

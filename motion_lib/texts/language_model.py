@@ -12,9 +12,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import openai
-from openai.types.chat import ChatCompletion
-
 from motion_lib.storage import append_line, content_hash, read_lines
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -124,11 +121,12 @@ class LanguageModel:
         self.model, self.temperature, self.audit = model, temperature, Audit(audit)
         address = (base_url or OPENAI_SERVER).strip()  # said outright: the client would also read the environment
         self.server = re.sub(r"//[^/@]*@", "//", address)  # without a password
-        key, timeout = self._secret or "none", openai.Timeout(TIMEOUT_SEC, connect=10)
+        import openai  # a second, which nobody should wait who asks no model
+
+        self._openai, key, timeout = openai, self._secret or "none", openai.Timeout(TIMEOUT_SEC, connect=10)
         self._client = openai.OpenAI(api_key=key, base_url=address, max_retries=0, timeout=timeout)
-        self._retries = retries
         self._names: dict[str, str | None] = {option: option for option in _OPTIONS}  # None: not taken
-        self._room, self._answered, self._silences = 0, False, 0
+        self._retries, self._room, self._answered, self._silences = retries, 0, False, 0
 
     def question(self, prompt: str, seed: int) -> Question:
         """The request that `ask` would send."""
@@ -151,11 +149,11 @@ class LanguageModel:
         try:
             response = self._complete(question)
             if not (getattr(response, "choices", None) and getattr(response.choices[0], "message", None)):
-                whole = response.to_dict() if isinstance(response, ChatCompletion) else response
+                whole = response.to_dict() if isinstance(response, self._openai.types.chat.ChatCompletion) else response
                 found = getattr(response, "error", None) or repr(whole)[:200]
                 raise ValueError(f"no answer in one piece (a stream is not read) but {found}")
         # "from None": a traceback shows the errors before it, and servers like to quote the key.
-        except (openai.OpenAIError, LookupError, TypeError, ValueError) as error:
+        except (self._openai.OpenAIError, LookupError, TypeError, ValueError) as error:
             said, fate = self._judged(error)
             reason = self._line(said)
             self.audit.add(question, None, reason)
@@ -180,7 +178,7 @@ class LanguageModel:
             raise NoAnswer(error)
         return entry
 
-    def _complete(self, question: Question) -> ChatCompletion:
+    def _complete(self, question: Question) -> object:
         """Ask once without retries, so that what is hopeless is seen at once, and then with them.
 
         An option that the server refuses is called as it asks or left out, also in all later questions.
@@ -192,7 +190,7 @@ class LanguageModel:
             options = {name: values[option] for option, name in sent.items()}
             try:
                 return client.chat.completions.create(model=question.model, messages=messages, extra_body=options)
-            except openai.APIError as error:
+            except self._openai.APIError as error:
                 said, fate = self._judged(error)
                 named = {option: re.findall(rf"\b{_OPTIONS[option]}\b", said) for option in sent}
                 option = next((option for option, names in named.items() if names), None)
@@ -212,13 +210,15 @@ class LanguageModel:
         said = f"{type(error).__name__}: {f'{status} {error.response.text}' if status else bottom}"
         if status in (0, 400, 403, 422, 451) and re.search(_FILTERED, said):
             return said, "filtered"
-        if broken := isinstance(error, openai.APIConnectionError):  # a server that has answered may come back
+        if broken := isinstance(error, self._openai.APIConnectionError):  # a server that has answered may come back
             lost = not self._answered and type(error.__cause__).__name__ in _UNREACHABLE
         else:  # one that has understood others minds this one
             lost = 400 <= status < 500 and status not in _PASSING and not (self._answered and status in (400, 422))
         if lost or re.search(_SPENT, said):
             return said, "hopeless"
-        passing = (broken and not isinstance(error, openai.APITimeoutError)) or status in _PASSING or status >= 500
+        passing = (
+            (broken and not isinstance(error, self._openai.APITimeoutError)) or status in _PASSING or status >= 500
+        )
         return said, "passing" if passing else "failed"
 
     def _line(self, said: str) -> str:

@@ -150,9 +150,9 @@ def test_frames_are_kept_at_their_own_resolution():
         assert picture.size == (8 * 64 + 7 * (64 // 24), 64)
 
 
-def test_a_wide_figure_of_many_colours_is_saved_at_a_pages_width(cfg):
+def test_a_wide_figure_of_many_colours_is_saved_for_screens(cfg):
     colours = np.random.default_rng(0).integers(0, 256, (99, 999, 3), dtype=np.uint8)
     figure = Figure(figsize=(2 * plots.FULL_INCHES, 1))
     figure.add_subplot().imshow(colours)
     with Image.open(plots.save_figure(figure, cfg, "wide")) as picture:
-        assert picture.width == pytest.approx(300 * plots.FULL_INCHES, abs=1)
+        assert picture.width == pytest.approx(1600, abs=1)
