@@ -115,6 +115,8 @@ def named_model(name: str, cfg: RunConfig) -> Named:
         raise ValueError(f"model {name!r}: expected {', '.join(_usage(key) for key in FAMILIES)}.")
     if bool(which) == (family in RELEASES):
         raise ValueError(f"model {name!r}: expected {_usage(family)}.")
+    if which.startswith(("/", "./", "../", "~")) and not Path(which).exists():
+        raise FileNotFoundError(f"model {name!r}: no such file or folder.")
     named = FAMILIES[family](Asked(which, cfg))
     # A card is for others: of a file or folder it says the name, not where it lies.
     return replace(named, name=f"{family}:{Path(which).name}" if which and Path(which).exists() else name)

@@ -75,7 +75,8 @@ def _target(data: Data, name: str, cfg: RunConfig) -> Target:
 def own_target(videos: Path, descriptions: Path, masked: Path | None = None) -> Target:
     """A folder of class folders, and a CSV with a class and its description a row."""
     sets = {"object": read_descriptions(descriptions)} | ({"masked": read_descriptions(masked)} if masked else {})
-    return Target(videos.name, videos.name, open_dataset("folder", videos), sets)
+    # A folder may be called ucf101, and is not the data set that the paper's numbers are of.
+    return Target(f"folder:{videos.name}", videos.name, open_dataset("folder", videos), sets)
 
 
 def clips_of(named: Named, target: Target) -> Clips:

@@ -78,7 +78,7 @@ def test_the_source_has_a_card_of_its_validation_videos(smoke, named, tmp_path):
 
 def test_a_folder_of_videos_and_a_table_of_texts(smoke, named, tmp_path):
     texts = smoke.data.descriptions("miniature-hmdb", "object")
-    folder, clips = tmp_path / "mine", smoke.data.dataset("miniature-hmdb", "all")
+    folder, clips = tmp_path / "ucf101", smoke.data.dataset("miniature-hmdb", "all")
     for item in clips.items[:8]:
         place = folder / clips.class_names[item.label] / item.path.name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +90,8 @@ def test_a_folder_of_videos_and_a_table_of_texts(smoke, named, tmp_path):
     (target,) = made["targets"]
     assert len(target["labels"]) == 8
     assert target["noun_reliance"]["why"] == "not run: no masked descriptions"
+    (own,) = (b for b in board.boards_of([made], smoke.cfg) if b.label == "ucf101")
+    assert [entry.name for entry in own.entries] == ["clip:miniature"]  # and none that the paper reports
 
 
 def test_the_commands_write_a_card_and_a_board(smoke, capsys):

@@ -237,6 +237,12 @@ def release_of(key: str, model) -> dict[str, torch.Tensor]:
     return {re.sub("^clip\\.", "text_encoder.", new): state[old] for old, new in names.items()}
 
 
+def test_a_path_that_is_not_there_is_said_to_be_none(cfg, tmp_path):
+    for family in ("clip", "open_clip", "transformers", "motion"):
+        with pytest.raises(FileNotFoundError, match="no such file or folder"):
+            named_model(f"{family}:{tmp_path / 'absent'}", cfg)
+
+
 @pytest.mark.parametrize("key", ["text4vis", "vificlip", "xclip"])
 def test_a_release_is_read_with_its_authors_preprocessing(key, tmp_path, monkeypatch):
     monkeypatch.setenv("MOTION_DATA", str(tmp_path))
