@@ -197,7 +197,7 @@ def read_records(cfg: RunConfig) -> list[dict]:
     Left out, with a printed count: records of an older form, of other parameters, and of another rendered world
     or backbone than the newest has. The same parameters make others once the code that draws them has changed.
     """
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(records_dir(cfg).glob("*.json"))]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(records_dir(cfg).glob("[!.]*.json"))]
     records = [record for record in found if record.get("schema") == SCHEMA]
     ours = [record for record in records if record["experiment"] == cfg.experiment_id]
     newest = max(ours, key=lambda record: record["environment"]["date"], default=None)

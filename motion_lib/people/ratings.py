@@ -184,7 +184,7 @@ class Session:
 def read_answers(folder: Path) -> dict[str, dict[str, int]]:
     """{rater: {fingerprint of a task: option}} of all files of a folder; the last answer to a task counts."""
     found: dict[str, dict[str, int]] = {}
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in sorted(folder.glob("[!.]*.jsonl")):
         for entry in read_lines(path):
             found.setdefault(entry["rater"], {})[entry["fingerprint"]] = entry["answer"]
     return found

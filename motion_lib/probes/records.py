@@ -139,7 +139,7 @@ def read_probes(cfg: RunConfig, records: Sequence[dict]) -> list[dict]:
     Left out, with a printed count: probes of an older form or of other parameters, and probes of another rendered
     world, backbone or training run than the records of their seed.
     """
-    files = sorted((cfg.results_dir / "probes").glob("*.json"))
+    files = sorted((cfg.results_dir / "probes").glob("[!.]*.json"))
     kept = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     ours = [p for p in kept if p.get("schema") == SCHEMA and p["experiment"] == cfg.experiment_id]
     hashes = ("backbone_sha256", "checkpoint_sha256")

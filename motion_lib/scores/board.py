@@ -63,7 +63,7 @@ def read_cards(folder: Path) -> list[dict]:
     Raises:
         ValueError: for a card of another schema, with its path.
     """
-    paths, cards = sorted({*folder.glob("**/card.json"), *folder.glob("*.json")}), []
+    paths, cards = sorted({*folder.glob("**/card.json"), *folder.glob("[!.]*.json")}), []
     for path in paths:
         card = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(card, dict) or card.get("schema") != SCHEMA or "targets" not in card:

@@ -116,18 +116,18 @@ def explorer_of(cfg: RunConfig) -> Explorer:
     """
     if bool(cfg.explore_videos) != bool(cfg.explore_texts):
         raise ValueError("explore_videos and explore_texts go together: a folder of class folders, and its CSV.")
-    data, own = data_of(cfg), cfg.explore_videos != ""
+    experiment = None if cfg.explore_model else Experiment(cfg)  # which says in one list what it lacks
+    data, own = experiment.data if experiment else data_of(cfg), cfg.explore_videos != ""
     if own:
         target = own_target(Path(cfg.explore_videos), Path(cfg.explore_texts))
     else:
         (target,) = targets_of(data, cfg.targets[:1])
-    if cfg.explore_model:
-        named = named_model(cfg.explore_model, cfg)
-    else:
-        experiment = Experiment(cfg)
+    if experiment:
         trained = experiment.trained("motion")
         named = Named(METHODS["motion"].label, trained.model)
-    if own or cfg.explore_model:
+    else:
+        named = named_model(cfg.explore_model, cfg)
+    if own or not experiment:
         videos = kept_features(named, cfg, target, cfg.results_dir / "scores" / slug(named.name))
     else:
         videos = experiment.encode(trained, target.name, cfg.target_subset)

@@ -102,6 +102,8 @@ def _target(target: dict) -> str:
     parts.append(_table(head, rows))
     unread = f"{len(target['labels'])} videos, {len(target['unreadable'])} unreadable, {target['missing']} not on disk"
     parts.append(f'<p class="note">{unread}; {target["clips_per_sec"]:.1f} clips/s.</p>')
+    if cut := [text for cell in target["results"].values() for text in cell["cut"]]:
+        parts.append(f'<p class="note">Cut where the model stops reading, such as: {escape("; ".join(cut[:3]))}</p>')
     parts.append("<p>" + escape(_said_of_nouns(target["noun_reliance"])) + "</p>")
     if "protocols" in target:
         parts += ["<h3>Protocols</h3>", _protocols(target["protocols"])]

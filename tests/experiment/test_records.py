@@ -96,6 +96,13 @@ def test_the_machine_check_finds_traces(tmp_path):
     assert machine_traces("fine-tuned at 3/4 and a/b, text4vis/x, ViT-B/16, clips/s") == []
 
 
+def test_what_a_killed_run_left_half_written_is_no_record(cfg):
+    path = put(cfg)
+    half = path.with_name(f".{path.name}.0123456789ab.json")  # as atomic_path calls it
+    half.write_text(path.read_text()[:100])
+    assert len(read_records(cfg)) == 1
+
+
 def test_records_of_other_parameters_are_left_out_and_counted(cfg, capsys):
     put(cfg)
     put(cfg, seed=1)

@@ -127,7 +127,7 @@ def test_a_board_pairs_what_saw_the_same_videos_and_marks_what_was_reported(smok
         made_card("b", [1, 0, 1, 0, 0, 0, 0, 0]),
         made_card("c", [1] * 8, "w"),
     ]
-    boards = board.boards_of(cards, smoke.cfg)
+    boards = [b for b in board.boards_of(cards, smoke.cfg) if b.name == "paper-ucf101"]  # others are of records
     assert [len([e for e in b.entries if not e.reported]) for b in boards] == [2, 1]
     table = board.board_table(boards[0]).set_index("Model")
     assert table.loc["b", "less the first, object named"].startswith("-37.5 [")

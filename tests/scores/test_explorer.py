@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt
 from motion_lib.experiment.notebook import somebody_watches
 from motion_lib.scores import explorer as explorers
 from motion_lib.scores.explorer import ExplorerWidget, explorer_figure, explorer_of, write_explorer
+from motion_lib.texts.descriptions import write_descriptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,6 +62,22 @@ def test_features_are_kept(explorer, smoke, monkeypatch):
 def test_a_folder_needs_its_texts(smoke, tmp_path):
     with pytest.raises(ValueError, match="go together"):
         explorer_of(replace(smoke.cfg, explore_videos=str(tmp_path)))
+
+
+def test_a_folder_of_ones_own_is_explored_as_well(smoke, tmp_path):
+    texts = smoke.data.descriptions("miniature-hmdb", "object")
+    folder, clips = tmp_path / "mine", smoke.data.dataset("miniature-hmdb", "all")
+    for item in clips.items[:6]:
+        place = folder / clips.class_names[item.label] / item.path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(item.path)
+    write_descriptions(texts, tmp_path / "texts.csv")
+    asked = {"explore_videos": str(folder), "explore_texts": str(tmp_path / "texts.csv")}
+    own = explorer_of(replace(smoke.cfg, explore_model="clip:miniature", **asked))
+    assert own.title == "clip:miniature, mine"
+    assert len(own.search(texts.texts[0])) == 6
+    assert list(own.texts) == ["object"]
+    assert write_explorer(own, tmp_path / "page.html").is_file()
 
 
 def test_a_page_holds_every_answer_and_asks_nobody(explorer, tmp_path):
