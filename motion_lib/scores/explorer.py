@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from string import Template
 
@@ -69,11 +70,11 @@ class Explorer:
     @cached_property
     def logits(self) -> dict[str, np.ndarray]:
         """{kind: (N, K) logits}."""
-        return {kind: self._compare(self.videos, texts) for kind, texts in self.texts.items()}
+        return {kind: self._compare(texts) for kind, texts in self.texts.items()}
 
     def search(self, sentence: str, count: int = BEST_CLIPS) -> list[tuple[int, float]]:
         """The clips that fit a sentence best: their numbers and logits."""
-        return _best_of(self._compare(self.videos, (sentence,))[:, 0], count)
+        return _best_of(self._compare((sentence,))[:, 0], count)
 
     def ranked(self, clip: int, kind: str = "object", count: int = BEST_TEXTS) -> list[tuple[int, float]]:
         """The classes whose descriptions fit a clip best, and their probabilities; a worse right one comes last."""
@@ -88,8 +89,8 @@ class Explorer:
         logits = similarities(self.named.model, self.videos.features[list(clips)], (sentence, *without)).numpy()
         return logits[:, :1] - logits[:, 1:]
 
-    def _compare(self, videos: VideoFeatures, texts: Sequence[str]) -> np.ndarray:
-        return similarities(self.named.model, videos.features, texts).numpy()
+    def _compare(self, texts: Sequence[str]) -> np.ndarray:
+        return similarities(self.named.model, self.videos.features, texts).numpy()
 
     def frames(self, clip: int) -> np.ndarray:
         """(T, 3, S, S) uint8 of a clip, as the model sees it."""
@@ -185,8 +186,8 @@ class ExplorerWidget(anywidget.AnyWidget):
 
 
 # ------------------------------------------------------------------ a page with everything inside
-def write_explorer(explorer: Explorer, path: Path, most: int = 600) -> Path:
-    """Write a page that needs no kernel and no network: it holds the answers to every description.
+def write_explorer(explorer: Explorer, folder: Path, most: int = 600) -> Path:
+    """Write `<data set>.html`, which needs no kernel and no network: it holds the answers to every description.
 
     Args:
         most: clips, taken evenly from the list, since their pictures are most of the page; it says how many there are.
@@ -207,12 +208,12 @@ def write_explorer(explorer: Explorer, path: Path, most: int = 600) -> Path:
     data = {"about": about, "answers": answers, "told": told, "strips": strips}
     template = Template((_HERE / "explorer.html").read_text(encoding="utf-8"))
     page = template.substitute(
-        title=explorer.title.replace("<", "&lt;"),
+        title=escape(explorer.title),
         style=(_HERE / "explorer.css").read_text(encoding="utf-8"),
         script=(_HERE / "explorer.js").read_text(encoding="utf-8").replace("export default { render };", ""),
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
     )
-    return write_text(path, page)
+    return write_text(folder / f"{slug(explorer.target.name)}.html", page)
 
 
 def _told_of_all(explorer: Explorer, shown: Sequence[int], kind: str) -> dict[str, list[list]]:

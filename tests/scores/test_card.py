@@ -16,6 +16,7 @@ from motion_lib.scores.names import named_model
 from motion_lib.scores.page import write_page
 from tests import made_records
 from tests.conftest import SMOKE
+from tests.scores.conftest import own_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OVERRIDES = [word for name, value in SMOKE.items() for word in ("-p", name, str(value))]
@@ -78,11 +79,7 @@ def test_the_source_has_a_card_of_its_validation_videos(smoke, named, tmp_path):
 
 def test_a_folder_of_videos_and_a_table_of_texts(smoke, named, tmp_path):
     texts = smoke.data.descriptions("miniature-hmdb", "object")
-    folder, clips = tmp_path / "ucf101", smoke.data.dataset("miniature-hmdb", "all")
-    for item in clips.items[:8]:
-        place = folder / clips.class_names[item.label] / item.path.name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(item.path)
+    folder = own_folder(smoke.data.dataset("miniature-hmdb", "all"), tmp_path / "ucf101", 8)
     table = tmp_path / "texts.csv"
     rows = [f'{name},"{text}"' for name, text in zip(texts.class_names, texts.texts, strict=True)]
     table.write_text("\n".join(["class,description", *rows]))

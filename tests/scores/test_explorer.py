@@ -15,6 +15,7 @@ from motion_lib.experiment.notebook import somebody_watches
 from motion_lib.scores import explorer as explorers
 from motion_lib.scores.explorer import ExplorerWidget, explorer_figure, explorer_of, write_explorer
 from motion_lib.texts.descriptions import write_descriptions
+from tests.scores.conftest import own_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -66,23 +67,19 @@ def test_a_folder_needs_its_texts(smoke, tmp_path):
 
 def test_a_folder_of_ones_own_is_explored_as_well(smoke, tmp_path):
     texts = smoke.data.descriptions("miniature-hmdb", "object")
-    folder, clips = tmp_path / "mine", smoke.data.dataset("miniature-hmdb", "all")
-    for item in clips.items[:6]:
-        place = folder / clips.class_names[item.label] / item.path.name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(item.path)
+    folder = own_folder(smoke.data.dataset("miniature-hmdb", "all"), tmp_path / "mine", 6)
     write_descriptions(texts, tmp_path / "texts.csv")
     asked = {"explore_videos": str(folder), "explore_texts": str(tmp_path / "texts.csv")}
     own = explorer_of(replace(smoke.cfg, explore_model="clip:miniature", **asked))
     assert own.title == "clip:miniature, mine"
     assert len(own.search(texts.texts[0])) == 6
     assert list(own.texts) == ["object"]
-    assert write_explorer(own, tmp_path / "page.html").is_file()
+    assert write_explorer(own, tmp_path).name == "folder-mine.html"
 
 
 def test_a_page_holds_every_answer_and_asks_nobody(explorer, tmp_path):
     most = 5
-    page = write_explorer(explorer, tmp_path / "page.html", most).read_text(encoding="utf-8")
+    page = write_explorer(explorer, tmp_path, most).read_text(encoding="utf-8")
     data = json.loads(re.search(r'id="data">(.+?)</script>', page, re.DOTALL)[1])
     assert "default-src 'none'" in page
     assert not re.search(r"(src|href)=|https?://|@import", page.replace(json.dumps(data), ""))
