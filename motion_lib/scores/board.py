@@ -5,6 +5,7 @@ paper's reported numbers are drawn hollow, on boards of its own data sets alone.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from motion_lib.paper import REPORTED_RETRIEVAL
 from motion_lib.report.plots import CHANCE_LINE, FULL_INCHES, METHOD_STYLE, few_colours, paper_style
 from motion_lib.report.tables import KIND_LABEL, Percent, markdown, mean_acc, select
 from motion_lib.scores.card import SCHEMA
+from motion_lib.scores.targets import slug
 from motion_lib.storage import atomic_path, write_text
 
 
@@ -80,10 +82,11 @@ def boards_of(cards: Sequence[dict], cfg: RunConfig) -> list[Board]:
     grouped: dict[tuple, list[tuple[Entry, _Shown]]] = {}
     for key, entry, shown in (*_recorded(read_records(cfg), cfg), *(part for card in cards for part in _parts(card))):
         grouped.setdefault(key, []).append((entry, shown))
-    boards = []
+    boards, seen = [], Counter()
     for (profile, name, *_), found in grouped.items():
         entries = (*(entry for entry, _ in found), *_reported(name))
-        boards.append(Board(f"{profile}-{name}", *found[0][1], entries))
+        seen[called := f"{profile}-{name}"] += 1  # other videos or texts of one data set are another board
+        boards.append(Board(called if seen[called] == 1 else f"{called}-{seen[called]}", *found[0][1], entries))
     return boards
 
 
@@ -218,10 +221,10 @@ def write_boards(boards: Sequence[Board], folder: Path) -> list[Path]:
     """Write `board-<data set>.{csv,md,png}` for each board; returns the tables."""
     written = []
     for board in boards:
-        table = board_table(board)
-        write_text(folder / f"board-{board.name}.csv", table.to_csv(index=False, lineterminator="\n"))
-        written.append(write_text(folder / f"board-{board.name}.md", markdown(table)))
-        with paper_style(), atomic_path(folder / f"board-{board.name}.png") as temporary:
+        table, name = board_table(board), f"board-{slug(board.name)}"
+        write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        written.append(write_text(folder / f"{name}.md", markdown(table)))
+        with paper_style(), atomic_path(folder / f"{name}.png") as temporary:
             figure, _ = board_figure([board])
             figure.savefig(temporary, format="png", metadata={"Software": None})
             few_colours(temporary)
