@@ -79,11 +79,15 @@ def make_card(named: Named, cfg: RunConfig, targets: Sequence[Target], folder: P
     }
     before = {part["measured_from"]: part for part in _parts_of(path)} if quick else {}
     for target in targets:
-        part = _tables(named, cfg, target, folder)
-        if not quick:
-            part |= _beyond(named, cfg, target, folder)
-        else:
+        kept = kept_path(named, target, folder)
+        videos = kept_features(named, cfg, target, kept)
+        results = dict(zip(target.sets, score_all(named.model, videos, list(target.sets.values())), strict=True))
+        part = {"measured_from": content_hash(kept.name, [texts.sha256 for texts in target.sets.values()])}
+        part |= _tables(named, cfg, target, videos, results)
+        if quick:
             part = before.get(part["measured_from"], {}) | part
+        else:
+            part |= _beyond(named, cfg, target, videos, results, kept)
         card["targets"].append(part)
         if quick and "frames" not in part:
             card["not_run"] = {"all but Tables 2 and 3": "left out: --quick"}
@@ -98,17 +102,14 @@ def _parts_of(path: Path) -> list[dict]:
     return card["targets"] if card.get("schema") == SCHEMA else []
 
 
-def _tables(named: Named, cfg: RunConfig, target: Target, folder: Path) -> dict:
+def _tables(
+    named: Named, cfg: RunConfig, target: Target, videos: VideoFeatures, results: Mapping[str, RetrievalResult]
+) -> dict:
     """The cells of Tables 2 and 3, with what they were measured on."""
-    videos = kept_features(named, cfg, target, folder)
-    results = _results(named, videos, target)
     right = results["object"]
     return {
         "name": target.name,
         "label": target.label,
-        "measured_from": content_hash(
-            kept_path(named, target, folder).name, [texts.sha256 for texts in target.sets.values()]
-        ),
         "videos": content_hash(list(right.video_ids)),
         "classes": target.sets["object"].select(videos.dataset.class_names).class_names,
         "labels": right.labels.tolist(),
@@ -121,19 +122,21 @@ def _tables(named: Named, cfg: RunConfig, target: Target, folder: Path) -> dict:
     }
 
 
-def _results(named: Named, videos: VideoFeatures, target: Target) -> dict[str, RetrievalResult]:
-    return dict(zip(target.sets, score_all(named.model, videos, list(target.sets.values())), strict=True))
-
-
-def _beyond(named: Named, cfg: RunConfig, target: Target, folder: Path) -> dict:
-    """What the tables do not say."""
-    videos = kept_features(named, cfg, target, folder)
-    results, texts = _results(named, videos, target), target.sets["object"].select(videos.dataset.class_names)
+def _beyond(
+    named: Named,
+    cfg: RunConfig,
+    target: Target,
+    videos: VideoFeatures,
+    results: Mapping[str, RetrievalResult],
+    kept: Path,
+) -> dict:
+    """What the tables do not say; `kept` is the file of the features, beside which those of other orders are kept."""
+    texts = target.sets["object"].select(videos.dataset.class_names)
     return {
         "protocols": _protocols(results, target, cfg),
         "texts": _texts(named, videos, target, texts, cfg),
         "rivals": _rivals(named, results["object"], texts),
-        "frames": _frames(named, videos, target, texts, cfg, folder),
+        "frames": _frames(named, videos, target, texts, cfg, kept),
         "by_class": _by_class(results["object"], texts),
         "clips": _clips(named, target, results["object"], texts),
     }
@@ -268,7 +271,7 @@ def _for_controls(named: Named) -> PrototypeClassifier | FrameMean | _WholeClips
 
 
 def _frames(
-    named: Named, videos: VideoFeatures, target: Target, texts: DescriptionSet, cfg: RunConfig, folder: Path
+    named: Named, videos: VideoFeatures, target: Target, texts: DescriptionSet, cfg: RunConfig, kept: Path
 ) -> dict:
     """Top-1 and changed first answers when the same frames are reversed, shuffled, or all the middle one."""
     count = named.model.preprocess.num_frames
@@ -277,7 +280,7 @@ def _frames(
     controls = [Control(name, count) for name in (FILMED, REVERSED, FROZEN)]
     controls += [Control(SHUFFLED, count, draw) for draw in range(SHUFFLES)]
     if videos.features[0].numel() <= _MOST_KEPT:
-        scores, labels = _scores_of_kept(named, target, controls, texts, cfg, folder)
+        scores, labels = _scores_of_kept(named, target, controls, texts, cfg, kept.with_stem(f"{kept.stem}-orders"))
     else:
         model, clips = _for_controls(named), clips_of(named, target)
         of_sets, shown, _ = score_controls(model, clips, controls, [texts], cfg.max_missing, cfg.num_workers)
@@ -293,10 +296,9 @@ def _frames(
 
 
 def _scores_of_kept(
-    named: Named, target: Target, controls: Sequence[Control], texts: DescriptionSet, cfg: RunConfig, folder: Path
+    named: Named, target: Target, controls: Sequence[Control], texts: DescriptionSet, cfg: RunConfig, path: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """(C, N, K) logits of every control, whose features are kept, and the (N,) labels of the readable videos."""
-    path = kept_path(named, target, folder, "orders")
     if path.is_file():
         kept = torch.load(path, weights_only=True)
     else:

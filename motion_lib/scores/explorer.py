@@ -33,7 +33,16 @@ from motion_lib.report.diagrams import FROM_CORNER, LINE, MARGIN, canvas, side_b
 from motion_lib.report.plots import FULL_INCHES, paper_style
 from motion_lib.report.tables import KIND_LABEL
 from motion_lib.scores.names import Named, named_model
-from motion_lib.scores.targets import Target, clips_of, kept_features, own_target, slug, strip_of, targets_of
+from motion_lib.scores.targets import (
+    Target,
+    clips_of,
+    kept_features,
+    kept_path,
+    own_target,
+    slug,
+    strip_of,
+    targets_of,
+)
 from motion_lib.storage import write_text
 
 _HERE = Path(__file__).parent
@@ -129,7 +138,8 @@ def explorer_of(cfg: RunConfig) -> Explorer:
     else:
         named = named_model(cfg.explore_model, cfg)
     if own or not experiment:
-        videos = kept_features(named, cfg, target, cfg.results_dir / "scores" / slug(named.name))
+        folder = cfg.results_dir / "scores" / slug(named.name)
+        videos = kept_features(named, cfg, target, kept_path(named, target, folder))
     else:
         videos = experiment.encode(trained, target.name, cfg.target_subset)
     clips = clips_of(named, target)

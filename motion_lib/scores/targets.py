@@ -17,6 +17,7 @@ from motion_lib.data.clips import Clips, open_clips
 from motion_lib.data.datasets import VideoDataset, check_missing, open_dataset
 from motion_lib.evaluation.features import VideoFeatures, encode_videos
 from motion_lib.experiment.data import Data
+from motion_lib.experiment.inputs import missing_inputs, stop_without
 from motion_lib.methods import DESCRIPTION_KINDS
 from motion_lib.scores.names import Named
 from motion_lib.storage import atomic_path, content_hash
@@ -56,12 +57,15 @@ def targets_of(data: Data, names: Sequence[str] = ()) -> list[Target]:
 
     Raises:
         ValueError: for a name that the profile does not have.
+        MissingInputs: with one list of what the targets among them lack on this machine.
     """
     cfg = data.cfg
     by_name = {key: t for t in (*cfg.targets, cfg.source) for key in (t, DATASETS[t].paper)}
     if unknown := [name for name in names if name not in by_name]:
         raise ValueError(f"data set {unknown[0]!r}: the profile {cfg.profile!r} has {', '.join(by_name)}.")
     chosen = dict.fromkeys(by_name[name] for name in names) or cfg.targets
+    asked = tuple(name for name in chosen if name in cfg.targets)
+    stop_without(cfg, missing_inputs(replace(cfg, targets=asked), models=False))
     return [_target(data, name, cfg) for name in chosen]
 
 
@@ -102,23 +106,25 @@ def strip_of(clip: np.ndarray, count: int, most: int = 96) -> str:
 
 
 # ------------------------------------------------------------------ features that are kept
-def kept_path(named: Named, target: Target, folder: Path, what: str = "") -> Path:
+def kept_path(named: Named, target: Target, folder: Path) -> Path:
     """Where features are kept: named by the videos and by what the model makes of noise, whatever its weights are."""
     model, size = named.model, named.model.preprocess.crop_size
     noise = torch.rand(1, model.preprocess.num_frames, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         seen = model.encode_video(noise.to(getattr(model, "device", "cpu"))).float().cpu().numpy().round(4)
-    made_from = (seen.tolist(), asdict(model.preprocess), target.videos.stamps(), what)
-    return folder / "features" / f"{slug(target.name)}{what and '-' + what}-{content_hash(*made_from)}.pt"
+    made_from = (seen.tolist(), asdict(model.preprocess), target.videos.stamps())
+    return folder / "features" / f"{slug(target.name)}-{content_hash(*made_from)}.pt"
 
 
-def kept_features(named: Named, cfg: RunConfig, target: Target, folder: Path) -> VideoFeatures:
-    """Features of a target's videos, encoded once for a folder.
+def kept_features(named: Named, cfg: RunConfig, target: Target, path: Path) -> VideoFeatures:
+    """Features of a target's videos, read from a file or encoded and written to it.
+
+    Args:
+        path: as `kept_path` names it.
 
     Raises:
         TooManyMissing: above the share `max_missing`.
     """
-    path = kept_path(named, target, folder)
     if path.is_file():
         kept = torch.load(path, weights_only=True)
         items = {item.video_id: item for item in target.videos.items}

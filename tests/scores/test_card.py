@@ -10,6 +10,8 @@ from motion_lib.__main__ import main
 from motion_lib.config import RunConfig
 from motion_lib.evaluation.protocols import FULL
 from motion_lib.evaluation.retrieval import evaluate
+from motion_lib.experiment.data import data_of
+from motion_lib.experiment.inputs import MissingInputs
 from motion_lib.methods import TABLE_METHODS
 from motion_lib.scores import board, card, targets
 from motion_lib.scores.names import named_model
@@ -67,6 +69,15 @@ def test_a_quick_card_holds_the_tables_and_takes_nothing_from_a_full_one(smoke, 
     assert (again["targets"], again["not_run"]) == (full["targets"], {})
     other = targets.Target(ucf.name, ucf.label, ucf.videos, {"object": ucf.sets["masked"]}, ucf.data)
     assert "frames" not in card.make_card(named, smoke.cfg, [other], tmp_path, quick=True)["targets"][0]
+
+
+def test_a_bare_machine_is_told_in_one_list_what_a_data_set_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOTION_DATA", str(tmp_path))
+    with pytest.raises(MissingInputs) as told:
+        targets.targets_of(data_of(RunConfig.load("paper")), ["hmdb51"])
+    assert "hmdb51: official lists" in str(told.value)
+    assert "hmdb51: masked motion descriptions" in str(told.value)
+    assert "ucf101" not in str(told.value)
 
 
 def test_the_source_has_a_card_of_its_validation_videos(smoke, named, tmp_path):
