@@ -78,6 +78,7 @@ def _ask_reproduce(parser: argparse.ArgumentParser) -> None:
     seeds = "default: the profile's; others leave no copies"
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help=seeds)
     _ask_parameters(parser)
+    parser.add_argument("--again", action="store_true", help="run also what has not changed since it ran")
     parser.add_argument("--list", action="store_true", help="show the notebooks and stop")
     parser.add_argument("--notebooks", type=Path, help=argparse.SUPPRESS)
 
@@ -101,7 +102,7 @@ def _reproduce(args: argparse.Namespace) -> int:
         steps = reproduce.plan(notebooks, args.profile, parse_overrides(args.parameters), args.seeds)
     except (ValueError, FileNotFoundError) as error:
         raise WrongArguments(error) from error
-    return reproduce.run(steps)
+    return reproduce.run(steps, again=bool(args.again or args.start or args.only))
 
 
 def _ask_train(parser: argparse.ArgumentParser) -> None:

@@ -1,55 +1,27 @@
 """Run the notebooks in order: `python -m motion_lib reproduce --profile miniature --seeds 0 1 2`.
 
 The executed copies and a page of HTML each go to `results/<profile>/notebooks`; of other seeds than the profile's,
-which go first, records alone are kept. The sources are never written to. The first failure stops the batch.
+which go first, records alone are kept. The sources are never written to. The first failure stops the batch. What has
+not changed since it ran is left out, unless it is asked for by its number or with --again.
 """
 
 import re
 import time
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import nbformat
-import papermill
 
 from motion_lib.batch.execution import NotebookError, execute, make_way
+from motion_lib.batch.finished import Finished
 from motion_lib.batch.page import write_page
 from motion_lib.batch.publishing import LineLog, ProgressLog, Scrubber, shrink_pictures
+from motion_lib.batch.step import LAST_SHARED_STAGE, REPORT_STAGE, Step, stage_of
 from motion_lib.config import REPOSITORY, RunConfig
 from motion_lib.storage import write_text
 
 NOTEBOOKS_DIR = REPOSITORY / "notebooks"
-LAST_SHARED_STAGE = 1  # 00 and 01 do not depend on the seed: they run once
-REPORT_STAGE = 7  # reads every seed's records: runs once, at the end
 _say = partial(print, flush=True)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One notebook to run with one seed."""
-
-    source: Path
-    config: RunConfig
-    published: bool  # whether the executed copy and its page are written; a failed copy always is
-
-    @property
-    def name(self) -> str:
-        """Notebook and seed, for the log."""
-        return f"{self.source.stem}, seed {self.config.seed}"
-
-    @property
-    def parameters(self) -> dict[str, object]:
-        """What papermill injects: the parameters that the notebook's own cell sets, and those unlike the profile's."""
-        profile = asdict(RunConfig.load(self.config.profile))
-        named = {"profile", "seed", *papermill.inspect_notebook(self.source)}
-        values = {k: v for k, v in asdict(self.config).items() if k in named or v != profile[k]}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}  # papermill quotes tuples
-
-    def output(self, ending: str) -> Path:
-        """A file of this run: ".ipynb", ".html", or ".failed.ipynb"."""
-        seed = "" if self.published else f"-seed{self.config.seed}"
-        return self.config.results_dir / "notebooks" / f"{self.source.stem}{seed}{ending}"
 
 
 def find_notebooks(folder: Path) -> list[Path]:
@@ -65,11 +37,6 @@ def find_notebooks(folder: Path) -> list[Path]:
             "package: clone it and run the command there."
         )
     return found
-
-
-def stage_of(notebook: Path) -> int:
-    """The number that a notebook's name starts with."""
-    return int(notebook.name[:2])
 
 
 def select(notebooks: list[Path], start: str | None, only: list[str] | None) -> list[Path]:
@@ -142,19 +109,28 @@ def plan(notebooks: list[Path], profile: str, overrides: dict[str, object], seed
     return [*once(shared), *each, *once(report)]
 
 
-def run(steps: list[Step]) -> int:
+def run(steps: list[Step], again: bool = False) -> int:
     """Run the steps until one fails; prints progress and every stage's time.
+
+    Args:
+        again: run also what has not changed since it ran.
 
     Returns:
         The exit code: 0 done, 1 failed, 130 interrupted.
     """
     scrubber, times, code = Scrubber(), [], 0
     _announce(steps)
+    finished = Finished(steps[0].config)
     for step in steps:
+        if not again and finished.holds(step):
+            _say(f"[reproduce] {step.name}: nothing has changed since it ran")
+            times.append((step, 0.0))
+            continue
         if load := make_way():
             _say(f"[reproduce] the machine is busy: other jobs take {load:.0f} % of it, and this will take longer")
         started = time.monotonic()
         _say(f"[reproduce] {step.name} ...")
+        finished.begins(step)
         try:
             run_step(step, scrubber)
         except KeyboardInterrupt:
@@ -163,6 +139,7 @@ def run(steps: list[Step]) -> int:
         except NotebookError as error:
             report_failure(step, error, scrubber)
             code = 1
+        finished.ends(step, succeeded=not code)
         times.append((step, time.monotonic() - started))
         if code:
             break
