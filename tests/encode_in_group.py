@@ -4,7 +4,6 @@ torchrun --nproc-per-node 2 tests/encode_in_group.py FOLDER CLIPS
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import tiny
 import torch
 
 from motion_lib.config import RunConfig
+from motion_lib.data.packed import Choose, Memory, fresh
 from motion_lib.data.preprocessing import Cut
 from motion_lib.data.video import VideoReadError
 from motion_lib.evaluation.features import VideoFeatures, encode_videos
@@ -27,10 +27,10 @@ BROKEN = (2, *range(8, 12))  # one, and all of a batch
 class SomeBroken(tiny.InMemory):
     """Some videos cannot be read."""
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
+    def read(self, index: int, choose: Choose, cut: Cut | None = None, memory: Memory = fresh) -> np.ndarray:
         if index in BROKEN:
             raise VideoReadError(Path(f"clip_{index}.mp4"), "broken")
-        return super().read(index, choose, cut)
+        return super().read(index, choose, cut, memory)
 
 
 def main(folder: Path, count: int) -> None:

@@ -1,6 +1,5 @@
 """What several tests build: a tiny CLIP, clips in memory, videos whose frames show their number."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +9,7 @@ import torch
 
 from motion_lib.data.clips import Clips
 from motion_lib.data.datasets import VideoDataset, VideoItem
+from motion_lib.data.packed import Choose, Memory, fresh
 from motion_lib.data.preprocessing import Box, Cut, Preprocess, in_box
 from motion_lib.data.video import write_video
 from motion_lib.models.clip import CLIP
@@ -75,9 +75,12 @@ class InMemory:
     videos: np.ndarray
     whole_frames: ClassVar[bool] = True
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
+    def read(self, index: int, choose: Choose, cut: Cut | None = None, memory: Memory = fresh) -> np.ndarray:
         frames = self.videos[index][choose(self.videos.shape[1])]
-        return in_box(frames, cut(*frames.shape[1:3])) if cut else frames
+        frames = in_box(frames, cut(*frames.shape[1:3])) if cut else frames
+        place = memory(frames.shape)
+        place[:] = frames
+        return place
 
 
 # --- videos whose grey levels encode the frame number ---

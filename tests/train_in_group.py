@@ -4,7 +4,6 @@ torchrun --nproc-per-node 2 tests/train_in_group.py FOLDER
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from motion_lib.config import RunConfig
+from motion_lib.data.packed import Choose, Memory, fresh
 from motion_lib.data.preprocessing import Cut
 from motion_lib.data.video import VideoReadError
 from motion_lib.experiment.launch import fabric_of
@@ -28,10 +28,10 @@ RECIPE = Recipe(epochs=2, batch_size=4, lr=0.0, warmup_epochs=1, augmentation="t
 class OneBroken(tiny.InMemory):
     """One video cannot be read."""
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
+    def read(self, index: int, choose: Choose, cut: Cut | None = None, memory: Memory = fresh) -> np.ndarray:
         if index == BROKEN:
             raise VideoReadError(Path("clip_4.mp4"), "broken")
-        return super().read(index, choose, cut)
+        return super().read(index, choose, cut, memory)
 
 
 def main(folder: Path, train_text: bool) -> None:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from motion_lib.data.augmentation import AUGMENTATIONS, Augmentation, View, make_views
 from motion_lib.data.clips import Clips
+from motion_lib.data.packed import fresh
 from motion_lib.data.preprocessing import Box, in_box
 from motion_lib.data.video import VideoReadError
 
@@ -128,7 +129,7 @@ class _TrainingClips(Dataset):
 
     def __init__(self, clips: Clips, seed: tuple[int, int], augmentation: Augmentation):
         self.clips, self.seed, self.augmentation = clips, seed, augmentation
-        self._shared: list[Tensor] = []  # by this worker; the first byte is 1 while a batch lies there
+        self.memory = _Memory()
 
     def __getitem__(self, index: int) -> tuple[int, np.ndarray | VideoReadError, View | None]:
         rng, views = np.random.default_rng([*self.seed, index]), []
@@ -138,7 +139,7 @@ class _TrainingClips(Dataset):
             return views[-1].box
 
         try:
-            clip = self.clips.sample(index, rng, cut if self.augmentation.whole_frames else None)
+            clip = self.clips.sample(index, rng, cut if self.augmentation.whole_frames else None, self.memory.place)
         except VideoReadError as error:
             return index, error, None
         frames = clip.transpose(0, 2, 3, 1)
@@ -149,23 +150,46 @@ class _TrainingClips(Dataset):
     def collate(self, samples: list[tuple]) -> TrainingBatch:
         read, labels, failed = _readable(self.clips, samples)
         views, indices = [view for _, _, view in read], [index for index, _, _ in read]
-        pixels, start = self._memory(sum(box.size for _, box, _ in read)), 0
-        for _, box, _ in read:
-            pixels[start : start + box.size].view(box.shape).numpy()[:] = box
-            start += box.size
+        pixels = self.memory.together([box for _, box, _ in read])
         frames, size = self.clips.preprocess.num_frames, self.clips.preprocess.crop_size
         return TrainingBatch(pixels, views, frames, size, labels.tolist(), indices, failed)
 
-    def _memory(self, size: int) -> Tensor:
-        """(size,) uint8. New pages of shared memory take a quarter of decoding's time: those let go of come first."""
+
+class _Memory:
+    """Where the clips of a batch come to lie, one after the other; shared with the main process if this is a worker.
+
+    New pages of shared memory take a quarter of decoding's time: those let go of come first.
+    """
+
+    def __init__(self):
+        self._shared: list[Tensor] = []  # the first byte is 1 while a batch lies there
+        self._begun: Tensor | None = None
+        self._used = 1
+
+    def place(self, shape: tuple[int, ...]) -> np.ndarray:
+        """For the next clip, where it is to stay; elsewhere if it does not fit."""
+        if self._used == 1:
+            self._begun = next((memory for memory in self._shared if not memory[0]), None)
+        start, self._used = self._used, self._used + math.prod(shape)
+        if self._begun is None or self._used > len(self._begun):
+            return fresh(shape)
+        return self._begun[start : self._used].view(shape).numpy()
+
+    def together(self, boxes: list[np.ndarray]) -> Tensor:
+        """(bytes,) uint8: all boxes of a batch. Those that lie elsewhere, or behind a clip that failed, move."""
+        memory, size, end = self._begun, sum(box.size for box in boxes), 1
+        self._begun, self._used = None, 1
         if get_worker_info() is None:
-            return torch.empty(size, dtype=torch.uint8)
-        memory = next((shared for shared in self._shared if not shared[0] and len(shared) > size), None)
-        if memory is None:
+            memory = torch.empty(size + 1, dtype=torch.uint8)
+        elif memory is None or len(memory) <= size:
             memory = torch.empty(size * 5 // 4 + 1, dtype=torch.uint8).share_memory_()
-            self._shared = [shared for shared in self._shared if shared[0]] + [memory]
+            self._shared = [shared for shared in self._shared if shared[0] or len(shared) > size] + [memory]
         memory[0] = 1
-        return memory[1 : size + 1]
+        for box in boxes:
+            there, end = memory[end : end + box.size].view(box.shape).numpy(), end + box.size
+            if there.ctypes.data != box.ctypes.data or not box.flags.c_contiguous:
+                there[:] = box
+        return memory[1:end]
 
 
 def _readable(clips: Clips, samples: list[tuple]) -> tuple[list[tuple], Tensor, dict[str, str]]:

@@ -6,7 +6,6 @@ first and the last give the same frames, the packed ones differ by what JPEG los
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from motion_lib.data import preprocessing, video
 from motion_lib.data.datasets import VideoDataset
 from motion_lib.data.pack import pack
-from motion_lib.data.packed import PackedFrames, Packing
+from motion_lib.data.packed import Choose, Memory, PackedFrames, Packing, fresh
 from motion_lib.data.preprocessing import Cut, Preprocess, resize_and_crop
 from motion_lib.data.video import VideoReadError, read_clip, sample_indices
 from motion_lib.storage import atomic_path, content_hash, write_json
@@ -30,9 +29,10 @@ class FrameSource(Protocol):
 
     whole_frames: bool  # whether it has what a centre crop leaves out
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
+    def read(self, index: int, choose: Choose, cut: Cut | None = None, memory: Memory = fresh) -> np.ndarray:
         """(T, height, width, 3) uint8 of video `index`: the frames that `choose` makes of their number and, of each
-        as resized, the box that `cut` makes of its height and width; by default the centre crop.
+        as resized, the box that `cut` makes of its height and width; by default the centre crop. They may lie where
+        `memory` says for their shape, so that nobody has to copy them there.
         """
 
 
@@ -44,7 +44,7 @@ class DecodedVideos:
     preprocess: Preprocess
     whole_frames: ClassVar[bool] = True
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
+    def read(self, index: int, choose: Choose, cut: Cut | None = None, memory: Memory = fresh) -> np.ndarray:
         """As FrameSource; may raise VideoReadError."""
         resized = self.preprocess.resized(read_clip(self.paths[index], choose))
         return preprocessing.in_box(resized, (cut or self.preprocess.centre)(*resized.shape[1:3]))
@@ -67,7 +67,7 @@ class CroppedFrames:
         """The array, mapped into memory and never loaded as a whole."""
         return np.load(self.path, mmap_mode="r")
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
+    def read(self, index: int, choose: Choose, cut: Cut | None = None, memory: Memory = fresh) -> np.ndarray:
         """As FrameSource; ValueError for another box than the centre: more is not kept."""
         if cut:
             raise ValueError(f"{self.path.name} keeps the centre of each frame only.")
@@ -103,13 +103,15 @@ class Clips:
         """(T, 3, S, S) uint8 of video `index`, sampled as for testing."""
         return self.sample(index, None)
 
-    def sample(self, index: int, rng: np.random.Generator | None, cut: Cut | None = None) -> np.ndarray:
-        """(T, 3, height, width) uint8; `rng` draws frames as for training, `cut` as in `FrameSource`."""
+    def sample(
+        self, index: int, rng: np.random.Generator | None, cut: Cut | None = None, memory: Memory = fresh
+    ) -> np.ndarray:
+        """(T, 3, height, width) uint8; `rng` draws frames as for training, `cut` and `memory` as in `FrameSource`."""
 
         def choose(n: int) -> np.ndarray:
             return sample_indices(n, self.preprocess.num_frames, self.preprocess.sampling, rng)
 
-        return self.source.read(index, choose, cut).transpose(0, 3, 1, 2)
+        return self.source.read(index, choose, cut, memory).transpose(0, 3, 1, 2)
 
 
 def clips_for(dataset: VideoDataset | Clips, preprocess: Preprocess) -> Clips:

@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,9 @@ from motion_lib.data.datasets import VideoDataset, VideoItem
 from motion_lib.data.preprocessing import Cut, Preprocess, in_box
 from motion_lib.storage import content_hash, file_stamp
 
+Choose = Callable[[int], np.ndarray]  # number of a video's frames -> which are wanted
+Memory = Callable[[tuple[int, ...]], np.ndarray]  # shape -> where uint8 of this shape are to lie
+fresh = partial(np.empty, dtype=np.uint8)
 CANDIDATES_PER_FRAME = 4
 VIDEOS_PER_SHARD = 256
 BYTES_PER_PIXEL = 0.32  # of a JPEG of quality 95; measured on clips of Kinetics-400, see benchmarks/frame_cache.py
@@ -144,7 +148,7 @@ class PackedFrames:
         self._shard, self._first, self._frames = table.T
         self._begin, self._end = np.concatenate(begins), np.concatenate(ends)
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
+    def read(self, index: int, choose: Choose, cut: Cut | None = None, memory: Memory = fresh) -> np.ndarray:
         """As `clips.FrameSource`; OSError if the shard has been lost or damaged since it was opened.
 
         A frame that was not kept is replaced by the last kept one before it. With text4vis sampling that one is in the
@@ -157,7 +161,7 @@ class PackedFrames:
             jpegs = self.jpegs(index, positions)
             height, width, *_ = simplejpeg.decode_jpeg_header(jpegs[0])
             box = (cut or self._preprocess.centre)(height, width)
-            whole, pictures = np.empty((height, width, 3), np.uint8), np.empty((len(jpegs), *box[2:], 3), np.uint8)
+            whole, pictures = fresh((height, width, 3)), memory((len(jpegs), *box[2:], 3))
             for jpeg, picture in zip(jpegs, pictures, strict=True):  # one whole frame at a time stays in the cache
                 picture[:] = in_box(simplejpeg.decode_jpeg(jpeg, buffer=whole), box)
         except (OSError, ValueError) as error:

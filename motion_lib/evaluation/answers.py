@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from motion_lib.evaluation.intervals import Interval, bootstrap_mean, mcnemar_exact, smallest_detectable
+from motion_lib.evaluation.intervals import Interval, bootstrap_mean, smallest_detectable
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,3 @@ def paired(one: Answers, other: Answers) -> tuple[Answers, Answers]:
     if one.videos != other.videos or not np.array_equal(one.classes, other.classes):
         raise ValueError(f"seeds {shared}: the two saw other videos and cannot be paired.")
     return one, other
-
-
-def mcnemar_in_every_seed(one: Answers, other: Answers) -> float:
-    """McNemar's exact p-value for a gap in one and the same direction in every seed.
-
-    Of the one-sided p-values the largest of the seeds, since the gap must be there in all of them, doubled since
-    either direction would do. Seeds are not pooled: the clips are the same in all of them.
-
-    Raises:
-        ValueError: if the two cannot be paired.
-    """
-    one, other = paired(one, other)
-    of_seed = [one.seeds == seed for seed in one.known_seeds]
-    either = [
-        max(mcnemar_exact(one.right[mask], other.right[mask], way) for mask in of_seed) for way in ("greater", "less")
-    ]
-    return min(1.0, 2 * min(either))

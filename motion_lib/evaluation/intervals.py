@@ -94,7 +94,7 @@ def bootstrap_mean(
 ) -> Interval:
     """Mean of (N,) numbers with its percentile bootstrap interval over clips, or over whole groups of clips.
 
-    Where all values are equal the interval has no width; for shares use `wilson_interval` there.
+    Where all values are equal the interval has no width.
 
     Raises:
         ValueError: on shape or range faults, or for fewer than two groups.
@@ -106,32 +106,18 @@ def bootstrap_mean(
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def bootstrap_accuracy(
-    correct: ArrayLike,
-    groups: ArrayLike | None = None,
-    *,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Accuracy, as `bootstrap_mean` of right and wrong answers."""
-    correct = _as_bool(correct, "correct")
-    return bootstrap_mean(correct, groups, resamples=resamples, confidence=confidence, seed=seed)
+def bootstrap_accuracy(correct: ArrayLike, groups: ArrayLike | None = None, **settings: float) -> Interval:
+    """Accuracy, as `bootstrap_mean` of right and wrong answers, with its settings."""
+    return bootstrap_mean(_as_bool(correct, "correct"), groups, **settings)
 
 
 def smallest_detectable(
-    difference: ArrayLike,
-    groups: ArrayLike | None = None,
-    *,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    resamples: int = 10_000,
-    seed: int = 0,
+    difference: ArrayLike, groups: ArrayLike | None = None, *, resamples: int = 10_000, seed: int = 0
 ) -> float:
-    """Gap that a two-sided test at level `alpha` would find with probability `power` on such clips.
+    """Gap that a two-sided test at 5 % would find with 80 % power on such clips.
 
-    (z_{1 - alpha/2} + z_power) times the bootstrap standard error of the paired difference; normal theory,
-    neglecting significance in the wrong direction.
+    (z_0.975 + z_0.8) times the bootstrap standard error of the paired difference; normal theory, neglecting
+    significance in the wrong direction.
 
     Args:
         difference: (N,) of two answers to the same clips, from -1 to 1.
@@ -140,16 +126,13 @@ def smallest_detectable(
         A fraction; nan where the two agree on every clip, as nothing is then known about the error.
 
     Raises:
-        ValueError: as `bootstrap_mean`, or if power is not above alpha / 2.
+        ValueError: as `bootstrap_mean`.
     """
-    _check_open_unit(alpha=alpha, power=power)
-    if power <= alpha / 2:
-        raise ValueError(f"power {power} must be above alpha/2 = {alpha / 2}, which a test reaches with no gap.")
     difference = np.asarray(difference, dtype=np.float64)
     means = _bootstrap_means(difference, groups, resamples, seed)
     if not difference.any():
         return float("nan")
-    return float((ndtri(1 - alpha / 2) + ndtri(power)) * means.std(ddof=1))
+    return float((ndtri(0.975) + ndtri(0.8)) * means.std(ddof=1))
 
 
 def joint_means(

@@ -14,6 +14,8 @@ from motion_lib.data import batches as module
 from motion_lib.data.augmentation import AUGMENTATIONS, make_views
 from motion_lib.data.batches import evaluation_batches, explained_loader_errors, training_batches
 from motion_lib.data.clips import Clips
+from motion_lib.data.packed import fresh
+from motion_lib.data.video import VideoReadError
 
 COUNT, CPU = 12, torch.device("cpu")
 PIECES = [list(range(start, start + 3)) for start in range(0, COUNT, 3)]
@@ -75,6 +77,43 @@ def test_a_batch_that_is_kept_is_not_written_over(clips):
     for batch in kept:
         for view, index in zip(batch.on(CPU)[0], batch.indices, strict=True):
             assert torch.equal(view, of_whole_frames(clips, index, AUGMENTATIONS["text4vis"]))
+
+
+class SomeFail(tiny.InMemory):
+    """Every third video fails when its place is taken."""
+
+    def read(self, index, choose, cut=None, memory=fresh):
+        clip = super().read(index, choose, cut, memory)
+        if index % 3 == 1:
+            raise VideoReadError(f"clip_{index}.mp4", "broken")
+        return clip
+
+
+def test_clips_are_written_where_the_batch_is_sent_from(monkeypatch):
+    """But for the first batch, before which there is no memory, and those that have outgrown it."""
+    views = module._TrainingClips(tiny.clips_in_memory(COUNT), (0, 0), AUGMENTATIONS["none"])
+    monkeypatch.setattr(module, "get_worker_info", object)
+    own = []
+    for indices in ([0, 1], [2, 3], [4], [5, 6, 7], [8, 9, 10]):
+        samples = [views[index] for index in indices]
+        batch = views.collate(samples)
+        boxes = batch.pixels.view(len(indices), -1)
+        assert all(np.array_equal(box, clip.ravel()) for box, (_, clip, _) in zip(boxes.numpy(), samples, strict=True))
+        own.append(all(np.shares_memory(batch.pixels.numpy(), clip) for _, clip, _ in samples))
+        monkeypatch.setattr(module, "get_worker_info", lambda: None)
+        del batch
+        monkeypatch.setattr(module, "get_worker_info", object)
+    assert own == [False, True, True, False, True]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_clips_behind_one_that_failed_move_up(clips, workers):
+    broken = Clips(clips.dataset, clips.preprocess, {}, SomeFail(clips.source.videos))
+    for batch in training_batches(broken, [list(range(6)), list(range(6, 12))] * 3, 5, 2, workers):
+        assert len(batch) == 4
+        assert len(batch.failed) == 2
+        for view, index in zip(batch.on(CPU)[0], batch.indices, strict=True):
+            assert torch.equal(view, of_whole_frames(clips, index, AUGMENTATIONS["none"]))
 
 
 def test_memory_is_written_again_when_the_main_process_has_let_go_of_it(clips, monkeypatch):

@@ -1,12 +1,12 @@
-"""Pooled answers: which may be paired, and what their intervals and p-values are."""
+"""Pooled answers: which may be paired, and what their intervals are."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from motion_lib.evaluation.answers import Answers, mcnemar_in_every_seed, paired
-from motion_lib.evaluation.intervals import bootstrap_accuracy, bootstrap_mean, mcnemar_exact, paired_difference
+from motion_lib.evaluation.answers import Answers, paired
+from motion_lib.evaluation.intervals import bootstrap_accuracy, bootstrap_mean, paired_difference
 
 
 def answers(right, seeds=(0,), videos="v", chance=0.5) -> Answers:
@@ -48,12 +48,3 @@ def test_pairs_are_of_the_seeds_that_both_have():
 def test_what_is_not_of_the_same_clips_is_refused(other):
     with pytest.raises(ValueError, match="paired"):
         ALL.less(other)
-
-
-def test_mcnemar_wants_the_gap_in_every_seed():
-    better = answers([1] * 6 + [1] * 6, (0, 1))
-    worse = answers([0] * 9 + [1] * 3, (0, 1))
-    weakest = mcnemar_exact(np.ones(6), np.array([0, 0, 0, 1, 1, 1]), "greater")
-    assert mcnemar_in_every_seed(better, worse) == pytest.approx(2 * weakest)
-    turned = answers([0] * 6 + [1] * 6, (0, 1))
-    assert mcnemar_in_every_seed(answers([1] * 6 + [0] * 6, (0, 1)), turned) == 1.0

@@ -240,10 +240,10 @@ def test_other_numbers_of_frames_are_for_models_that_take_them():
 
 
 class _SomeBroken(tiny.InMemory):
-    def read(self, index, choose, cut=None):
+    def read(self, index, *wanted):
         if index == 1:
             raise VideoReadError("clip_1.mp4", "broken on purpose")
-        return super().read(index, choose, cut)
+        return super().read(index, *wanted)
 
 
 def test_unreadable_videos_are_named_and_the_others_encoded():

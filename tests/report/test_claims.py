@@ -28,11 +28,13 @@ from motion_lib.report.claims import (
     findings_table,
     gap_table,
     holm,
+    mcnemar_in_every_seed,
     overfitting_table,
     verdict,
     verdict_counts,
 )
 from motion_lib.report.tables import NOT_RUN, Points
+from tests.evaluation.test_answers import answers
 from tests.made_records import CLASSES, CLIPS, HMDB, UCF, put, put_everything
 
 
@@ -254,3 +256,12 @@ def test_holm_of_none_and_one():
 def test_holm_refuses(bad):
     with pytest.raises(ValueError, match="p_values"):
         holm(bad)
+
+
+def test_mcnemar_wants_the_gap_in_every_seed():
+    better = answers([1] * 6 + [1] * 6, (0, 1))
+    worse = answers([0] * 9 + [1] * 3, (0, 1))
+    weakest = mcnemar_exact(np.ones(6), np.array([0, 0, 0, 1, 1, 1]), "greater")
+    assert mcnemar_in_every_seed(better, worse) == pytest.approx(2 * weakest)
+    turned = answers([0] * 6 + [1] * 6, (0, 1))
+    assert mcnemar_in_every_seed(answers([1] * 6 + [0] * 6, (0, 1)), turned) == 1.0
