@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from motion_lib.data import preprocessing, video
 from motion_lib.data.clips import Clips, DecodedVideos
 from motion_lib.data.datasets import VideoDataset
+from motion_lib.data.packed import Choose, Memory, fresh
 from motion_lib.data.preprocessing import Cut, Preprocess
 from motion_lib.data.video import sample_indices
 from motion_lib.evaluation.features import VideoFeatures
@@ -48,17 +49,17 @@ class TestViews:
         count = len(set(self._files) - there)
         return count, count * self._preprocess.num_frames * 3 * self._preprocess.crop_size**2
 
-    def read(self, index: int, choose: Callable[[int], np.ndarray], cut: Cut | None = None) -> np.ndarray:
+    def read(self, index: int, choose: Choose, cut: Cut | None = None, memory: Memory = fresh) -> np.ndarray:
         """As `motion_lib.data.clips.FrameSource`."""
         if cut:
-            return self._videos.read(index, choose, cut)
+            return self._videos.read(index, choose, cut, memory)
         try:
             with (self.folder / self._files[index]).open("rb") as file:
                 length, frames = int(np.load(file)), np.load(file)
         except (OSError, ValueError, EOFError):  # not there, or broken
             length, frames = self._decode(index)
         if not np.array_equal(choose(length), self._tested(length)):
-            return self._videos.read(index, choose)
+            return self._videos.read(index, choose, memory=memory)
         return frames.transpose(0, 2, 3, 1)
 
     def _tested(self, length: int) -> np.ndarray:
