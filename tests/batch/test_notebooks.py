@@ -168,15 +168,19 @@ def as_arguments(parameters: dict[str, object]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def executed(smoke_world, smoke_dir) -> SimpleNamespace:
-    """All notebooks through motion_lib.reproduce at the smoke size: exit code, log and folders."""
-    log = io.StringIO()
-    with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(log):
+    """All notebooks through motion_lib.reproduce at the smoke size: exit code, logs of two runs and folders."""
+    log, second, command = io.StringIO(), io.StringIO(), ["reproduce", "--seeds", "0", *as_arguments(SMOKE)]
+    with pytest.MonkeyPatch.context() as patched:
         patched.setenv("MOTION_DATA", str(smoke_world))
         patched.setenv("MOTION_RESULTS", str(smoke_dir / "results"))
-        code = main(["reproduce", "--seeds", "0", *as_arguments(SMOKE)])
-    results = smoke_dir / "results"
+        with contextlib.redirect_stdout(log):
+            code = main(command)
+        if not code:
+            with contextlib.redirect_stdout(second):
+                main(command)
+    miniature, figures = smoke_dir / "results" / "miniature", smoke_dir / "results" / "figures" / "miniature"
     return SimpleNamespace(
-        code=code, log=log.getvalue(), miniature=results / "miniature", figures=results / "figures" / "miniature"
+        code=code, log=log.getvalue(), second=second.getvalue(), miniature=miniature, figures=figures
     )
 
 
@@ -186,6 +190,12 @@ def test_all_notebooks_run_in_order(executed):
     finished = re.findall(r"^\[reproduce\] (\w+), seed 0: done", executed.log, re.MULTILINE)
     assert finished == [path.stem for path in NOTEBOOKS]
     assert re.search(r"^total +\d+\.\d$", executed.log, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_a_second_run_leaves_all_notebooks_out(executed):
+    unchanged = re.findall(r"^\[reproduce\] (\w+), seed 0: nothing has changed", executed.second, re.MULTILINE)
+    assert unchanged == [path.stem for path in NOTEBOOKS], executed.second
 
 
 @pytest.mark.slow
