@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import distributions
 from pathlib import Path
@@ -73,9 +74,10 @@ def _stamps(root: Path, left_out: Path) -> Iterator[tuple[str, int, int]]:
             names.remove("other")
         for file in files:
             path = Path(folder, file)
-            if path != left_out:
-                state = path.lstat()
-                yield str(path), state.st_size, state.st_mtime_ns
+            with suppress(FileNotFoundError):  # another process writes here, and has just put it in place
+                if path != left_out:
+                    state = path.lstat()
+                    yield str(path), state.st_size, state.st_mtime_ns
 
 
 def _package_files() -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ import pytest
 
 from motion_lib.__main__ import main
 from motion_lib.batch import finished, reproduce
-from motion_lib.batch.finished import Finished
 from tests.batch.test_reproduce import write_notebook
 
 
@@ -102,8 +101,26 @@ def test_another_seed_leaves_the_first_ones_records_alone(batch):
     assert batch(*seeds) == []
 
 
+def test_a_file_that_vanishes_meanwhile_is_none(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / name).write_text("there")
+    whole = Path.lstat
+
+    def lstat(path):
+        if path.name == "a":
+            path.unlink()
+        return whole(path)
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    assert [Path(name).name for name, *_ in finished._stamps(tmp_path, tmp_path / "none")] == ["b"]
+
+
 def test_the_code_of_the_package_counts_file_by_file():
-    paths = [Path(path) for path, _ in finished._package_files()]
-    assert {Path("config.py"), Path("paper.yaml"), Path("miniature/tiny_clip.pt"), Path("report/page.css")} & set(paths)
+    paths = {Path(path) for path, _ in finished._package_files()}
+    assert {
+        Path("config.py"),
+        Path("profiles/paper.yaml"),
+        Path("miniature/tiny_clip.pt"),
+        Path("batch/page.css"),
+    } <= paths
     assert not any("__pycache__" in path.parts for path in paths)
-    assert Finished  # what keeps them
