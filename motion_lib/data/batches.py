@@ -169,7 +169,7 @@ class _Memory:
     def place(self, shape: tuple[int, ...]) -> np.ndarray:
         """For the next clip, where it is to stay; elsewhere if it does not fit."""
         if self._used == 1:
-            self._begun = next((memory for memory in self._shared if not memory[0]), None)
+            self._begun = self._free()
         start, self._used = self._used, self._used + math.prod(shape)
         if self._begun is None or self._used > len(self._begun):
             return fresh(shape)
@@ -177,8 +177,8 @@ class _Memory:
 
     def together(self, boxes: list[np.ndarray]) -> Tensor:
         """(bytes,) uint8: all boxes of a batch. Those that lie elsewhere, or behind a clip that failed, move."""
-        memory, size, end = self._begun, sum(box.size for box in boxes), 1
-        self._begun, self._used = None, 1
+        memory = self._begun if self._used > 1 else self._free()  # not every source asks for a place
+        self._begun, self._used, size, end = None, 1, sum(box.size for box in boxes), 1
         if get_worker_info() is None:
             memory = torch.empty(size + 1, dtype=torch.uint8)
         elif memory is None or len(memory) <= size:
@@ -190,6 +190,9 @@ class _Memory:
             if there.ctypes.data != box.ctypes.data or not box.flags.c_contiguous:
                 there[:] = box
         return memory[1:end]
+
+    def _free(self) -> Tensor | None:
+        return next((memory for memory in self._shared if not memory[0]), None)
 
 
 def _readable(clips: Clips, samples: list[tuple]) -> tuple[list[tuple], Tensor, dict[str, str]]:

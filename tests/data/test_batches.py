@@ -116,7 +116,17 @@ def test_clips_behind_one_that_failed_move_up(clips, workers):
             assert torch.equal(view, of_whole_frames(clips, index, AUGMENTATIONS["none"]))
 
 
-def test_memory_is_written_again_when_the_main_process_has_let_go_of_it(clips, monkeypatch):
+class Elsewhere(tiny.InMemory):
+    """Writes where it likes, as decoded videos do."""
+
+    def read(self, index, choose, cut=None, memory=fresh):
+        return super().read(index, choose, cut)
+
+
+@pytest.mark.parametrize("source", [tiny.InMemory, Elsewhere])
+def test_memory_is_written_again_when_the_main_process_has_let_go_of_it(monkeypatch, source):
+    made = tiny.clips_in_memory(COUNT)
+    clips = Clips(made.dataset, made.preprocess, {}, source(made.source.videos))
     views = module._TrainingClips(clips, (0, 0), AUGMENTATIONS["none"])
 
     def sent():
