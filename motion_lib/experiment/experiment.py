@@ -3,6 +3,7 @@
 All it makes is kept in the results folder, named by what went into it: what is finished is looked up.
 """
 
+import ctypes
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
@@ -58,6 +59,18 @@ def encoded_by() -> str:
     return code_of(features, loading, released, caches, precision)
 
 
+def keep_freed_memory() -> None:
+    """Let this process use freed blocks again instead of giving them back to the system (glibc; elsewhere nothing).
+
+    By default every block above 32 MB is mapped anew, and its pages are cleared when they are first touched: a tenth
+    to a quarter of the time of encoding the miniature's clips on a CPU.
+    """
+    libc, blocks, top, most = ctypes.CDLL(None), -3, -1, 2**30  # glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, bytes
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(blocks, most)
+        libc.mallopt(top, most)
+
+
 class Experiment:
     """Data, models and results of one configuration.
 
@@ -75,6 +88,8 @@ class Experiment:
         for key in cfg.validate:
             get_method(key)  # a name that is none would be left out in silence
         self.cfg = cfg
+        if cfg.torch_device.type == "cpu":
+            keep_freed_memory()
         self.data = data_of(cfg)
         self.runs = Runs(cfg, self.data)
         lacking = missing_inputs(cfg, models)

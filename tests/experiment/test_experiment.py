@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import weakref
 from dataclasses import replace
@@ -379,3 +380,22 @@ def test_too_many_unreadable_videos_stop_the_run(paper):
         path.write_bytes(b"not a video")
     with pytest.raises(TooManyMissing, match=r"\d+ cannot be read, e\.g\. v_"):
         paper.encode(paper.vanilla, "ucf101", "all")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks for glibc's memory")
+def test_a_freed_block_is_used_again_without_new_pages():
+    again = (
+        "import resource, torch\n"
+        "from motion_lib.experiment.experiment import keep_freed_memory\n"
+        "{}\n"
+        "faults = []\n"
+        "for _ in range(4):\n"
+        "    torch.ones(2**24).sum()\n"  # 64 MB
+        "    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)\n"
+        "print(faults[-1] - faults[0])"
+    )
+    new_pages = [
+        int(subprocess.run([sys.executable, "-c", again.format(line)], capture_output=True, check=True).stdout)
+        for line in ("", "keep_freed_memory()")
+    ]
+    assert new_pages[1] < new_pages[0] / 10
