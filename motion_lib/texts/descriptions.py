@@ -18,7 +18,6 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from motion_lib.models.clip import CONTEXT_LENGTH, tokenize
 from motion_lib.storage import atomic_path
 
 VERB_RULE = "words in -ing, less those whose -ing belongs to the stem"
@@ -149,6 +148,8 @@ def read_descriptions(path: str | Path, *, strip_lead: bool = False, cut: bool =
         texts, source = _without_lead(texts, path.name, first), f"{source}, lead removed"
     whole, texts = texts, [cut_for_clip(text) if cut else text for text in texts]
     if long := [row for row, pair in enumerate(zip(whole, texts, strict=True), first) if pair[0] != pair[1]]:
+        from motion_lib.models.clip import CONTEXT_LENGTH
+
         source += f", {len(long)} texts cut"
         _warn(path.name, long, f"cut to the {CONTEXT_LENGTH} tokens that CLIP reads")
     counts = Counter(map(str.lower, texts))  # CLIP knows no capitals
@@ -161,6 +162,8 @@ def read_descriptions(path: str | Path, *, strip_lead: bool = False, cut: bool =
 @cache
 def cut_for_clip(text: str) -> str:
     """A text to the end of the last word that CLIP reads."""
+    from motion_lib.models.clip import tokenize  # here: it brings torch, for which whoever draws a world need not wait
+
     while True:
         try:
             tokenize([text])

@@ -1,5 +1,6 @@
 """Real clips of the three data sets with the authors' descriptions, through what the notebooks call."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ def test_real_clips_are_scored_against_the_authors_descriptions(shared_dir, vide
 @pytest.mark.parametrize("folder", SETS)
 def test_results_do_not_depend_on_the_batch_size(shared_dir, videos, model, folder):
     dataset, descriptions = open_dataset("folder", videos / folder), authors(shared_dir, SETS[folder][0])
+    dataset = replace(dataset, items=dataset.items[::4])
     whole, singly = (score(model, encode_videos(model, dataset, size), descriptions) for size in (32, 1))
     np.testing.assert_allclose(singly.scores, whole.scores, rtol=1e-4, atol=1e-4)
     assert singly.ranks.tolist() == whole.ranks.tolist()

@@ -384,18 +384,18 @@ def test_too_many_unreadable_videos_stop_the_run(paper):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks for glibc's memory")
 def test_a_freed_block_is_used_again_without_new_pages():
-    again = (
+    code = (
         "import resource, torch\n"
         "from motion_lib.experiment.experiment import keep_freed_memory\n"
-        "{}\n"
-        "faults = []\n"
-        "for _ in range(9):\n"
-        "    torch.ones(2**24).sum()\n"  # 64 MB
-        "    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)\n"
-        "print(faults[-1] - faults[4])"  # by then there is room for all that lives
+        "def new_pages():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(4): torch.ones(2**24).sum()\n"  # 64 MB
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "before = new_pages()\n"
+        "keep_freed_memory()\n"
+        "new_pages()\n"  # until there is room for all that lives
+        "print(before, new_pages())"
     )
-    new_pages = [
-        int(subprocess.run([sys.executable, "-c", again.format(line)], capture_output=True, check=True).stdout)
-        for line in ("", "keep_freed_memory()")
-    ]
-    assert new_pages[1] < new_pages[0] / 3
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert after < before / 3

@@ -4,6 +4,8 @@ Rules, not values: motions, looks and sizes may change without a change here.
 """
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -340,6 +342,13 @@ def test_an_interrupted_build_is_taken_up(made, tmp_path, monkeypatch):
             build.build(tmp_path)
     root = build.build(tmp_path).root
     assert len(open_dataset("miniature-hmdb", root, 1, "all"))
+
+
+@pytest.mark.parametrize("name", ["world", "minimal_pairs", "stills"])
+def test_whoever_draws_starts_without_torch(name):
+    code = f"import motion_lib.miniature.{name}, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_parallel_map_keeps_order_and_raises_what_a_worker_raises():

@@ -225,7 +225,7 @@ def test_a_killed_run_resumes_without_paying_twice(tmp_path):
         time.sleep(0.01)
         return answer_of(body)
 
-    kills = 3
+    kills = 2
     with serving(plan) as stub:
         command = [sys.executable, "-c", RUN, str(tmp_path / "audit.jsonl"), stub.url]
         for run in range(kills + 1):
