@@ -24,6 +24,7 @@ from motion_lib.miniature.parallel import parallel_map
 from motion_lib.miniature.stills import CAPTIONS_EACH, draw_still
 from motion_lib.miniature.tiny_clip import TinyClip, build, load, save, used_tokens
 from motion_lib.models.clip import CLIP, build_clip, encode_text, tokenize
+from motion_lib.models.image_tower import encode_images
 from motion_lib.storage import atomic_path, content_hash, write_json
 
 # Mean and std of CLIP's preprocessing; the tiny CLIP keeps them so that nothing downstream differs.
@@ -191,7 +192,7 @@ def tune_text(towers: Path, path: Path, recipe: Pretraining, seed: int, tiny: Ti
     stills, captions = _stills(recipe, tiny.resolution, seed, long=True)
     model = build_clip(load(towers), str(towers))
     with torch.no_grad():
-        images = torch.cat([model.visual(_normalised(part)) for part in stills.split(_AT_ONCE)])
+        images = torch.cat([encode_images(model.visual, _normalised(part)) for part in stills.split(_AT_ONCE)])
     full_table = model.token_embedding.weight.detach().clone()
     used, captions = _with_compact_vocabulary(model, captions)
     optimizer = torch.optim.AdamW(
@@ -275,7 +276,7 @@ class _Run:
 
 def _step(run: _Run, stills: Tensor, captions: list[Tensor]) -> list[float]:
     """One step on (B, 3, S, S) uint8 pictures with two captions each; the two losses."""
-    image = run.model.visual(_normalised(stills).contiguous(memory_format=torch.channels_last))
+    image = encode_images(run.model.visual, _normalised(stills))
     losses = [caption_loss(run.model, image, tokens) for tokens in captions]
     run.optimizer.zero_grad(set_to_none=True)
     sum(losses).backward()

@@ -21,11 +21,12 @@ _TABLE_SEED, _TABLE_STD = 0, 0.02  # the deviation is CLIP's own
 
 @dataclass(frozen=True)
 class TinyClip:
-    """Architecture of the tiny CLIP. A ModifiedResNet tower: a vision transformer of this size learns too slowly."""
+    """Architecture of the tiny CLIP: a ModifiedResNet tower, or with a patch size CLIP's vision transformer."""
 
     resolution: int = 64
     vision_width: int = 16
-    vision_layers: tuple[int, int, int, int] = (1, 1, 1, 1)
+    vision_layers: tuple[int, int, int, int] | int = (1, 1, 1, 1)
+    vision_patch: int | None = None
     embed_dim: int = 128
     text_width: int = 128
     text_layers: int = 2
@@ -38,7 +39,7 @@ def build(config: TinyClip) -> CLIP:
         config.resolution,
         config.vision_layers,
         config.vision_width,
-        None,
+        config.vision_patch,
         77,
         49408,
         config.text_width,

@@ -12,7 +12,7 @@ import torch
 from motion_lib.miniature import build, drawing, pretrain, sentences, tiny_clip
 from motion_lib.miniature.pretrain import Pretraining
 from motion_lib.miniature.tiny_clip import SHIPPED, TinyClip
-from motion_lib.models.clip import CLIP, load_clip, tokenize
+from motion_lib.models.clip import CLIP, VisionTransformer, build_clip, load_clip, tokenize
 from motion_lib.storage import file_sha256
 
 RECIPE = Pretraining(num_stills=96, epochs=4, batch_size=32, text_warmup_steps=4, text_stills=64, text_epochs=3)
@@ -64,6 +64,15 @@ def test_long_captions_leave_the_image_tower_as_it_is(tmp_path):
     assert {"token_embedding.weight", "text_projection", "ln_final.weight"} <= moved
     used = tiny_clip.used_tokens(path)
     assert set(tiny_clip.used_tokens(towers).tolist()) < set(used.tolist())  # words of the descriptions
+
+
+def test_a_vision_transformer_is_pretrained_as_well(tmp_path):
+    tiny = TinyClip(vision_width=64, vision_layers=1, vision_patch=16)
+    log = pretrain.pretrain(tmp_path / "vit.pt", RECIPE, tiny=tiny)
+    assert log[RECIPE.steps - 1]["person"] < log[0]["person"]
+    model = build_clip(tiny_clip.load(tmp_path / "vit.pt"), "vit")
+    assert isinstance(model.visual, VisionTransformer)
+    assert model.visual.conv1.kernel_size == (16, 16)
 
 
 def test_captions_fit_clip_and_have_the_right_articles(pretrained):
