@@ -74,6 +74,16 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def impatient():
+    """Torch gives a broken loader's processes a fifth of a second to end, for its five."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Folder with the authors' files and the lists; MOTION_SHARED overrides the place beside the checkout."""

@@ -3,7 +3,6 @@
 import os
 import resource
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,10 @@ from motion_lib.data.clips import Clips
 from motion_lib.data.packed import fresh
 from motion_lib.data.video import VideoReadError
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 COUNT, CPU = 12, torch.device("cpu")
 PIECES = [list(range(start, start + 3)) for start in range(0, COUNT, 3)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def impatient() -> Iterator[None]:
-    """Torch gives a killed loader's other processes a fifth of a second to end, for its five."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from motion_lib.data.packed import PackedFrames, Packing, cache_folder, candidat
 from motion_lib.data.preprocessing import Preprocess, in_box
 from motion_lib.data.video import SAMPLING, VideoReadError, sample_indices
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 PREPROCESS = Preprocess(num_frames=4, short_side=32, crop_size=32)
 PACKING = Packing.of(PREPROCESS)
 LENGTHS = (100, 7, 16, 40, 17, 3)
