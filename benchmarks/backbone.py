@@ -10,7 +10,6 @@ instead of the ResNet; `--measure` only measures.
 
 import argparse
 import json
-import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -34,13 +33,10 @@ def knowledge(weights: Path, world_seed: int = DEVELOPMENT_WORLD) -> dict[str, d
     Returns:
         `aspects` {aspect: top-1 percent} on the HMDB-like target and `vanilla` {target and kind: top-1 percent}.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "clip.pt"
-        torch.save(tiny_clip.load(weights), whole)
-        experiment = Experiment(RunConfig.load("miniature", world_seed=world_seed, backbone=str(whole)))
-        aspects = experiment.backbone_knowledge().set_index("Aspect")["Zero-shot top-1, %"].to_dict()
-        answers = experiment.measure("clip")
-        vanilla = {f"{target} {kind}": round(100 * found.accuracy(), 1) for (target, kind), found in answers.items()}
+    experiment = Experiment(RunConfig.load("miniature", world_seed=world_seed, backbone=str(weights.resolve())))
+    aspects = experiment.backbone_knowledge().set_index("Aspect")["Zero-shot top-1, %"].to_dict()
+    answers = experiment.measure("clip")
+    vanilla = {f"{target} {kind}": round(100 * found.accuracy(), 1) for (target, kind), found in answers.items()}
     return {"world_seed": world_seed, "aspects": aspects, "vanilla": vanilla}
 
 

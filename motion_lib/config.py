@@ -49,10 +49,9 @@ class RunConfig:
     compiled: bool  # torch.compile the training step
     tensorboard: bool  # event files beside metrics.jsonl
     validate: tuple[str, ...]  # methods whose epochs are all scored while they train; nothing is chosen by it
-    backbone: (
-        str  # OpenAI name, path of a CLIP state dict; in the miniature also "miniature", the tiny CLIP as shipped,
-    )
-    # or "scratch", which pretrains it
+    # OpenAI name, path of a CLIP state dict; in the miniature also "miniature" and "transformer", the tiny CLIPs as
+    # shipped, or "scratch", which pretrains the first
+    backbone: str
     baselines: str  # "retrained" from the backbone, or "official": their authors' checkpoints
     descriptions_dir: str  # folder of the authors' CSVs; "" in the miniature, which writes its own
     source: str  # data set names of motion_lib.open_dataset

@@ -12,6 +12,7 @@ from motion_lib.evaluation.protocols import SPLITS, ProtocolLists
 from motion_lib.experiment.cache import open_test_views
 from motion_lib.experiment.inputs import authors_csv, resolved
 from motion_lib.methods import DESCRIPTION_KINDS
+from motion_lib.miniature import tiny_clip
 from motion_lib.miniature.build import MiniaturePaths, build, pretrained_backbone, shipped_backbone
 from motion_lib.miniature.minimal_pairs import PairPaths, build_pairs
 from motion_lib.miniature.sentences import class_caption
@@ -152,8 +153,11 @@ class MiniatureData(Data):
     @cached_property
     def backbone(self) -> str:
         """The tiny CLIP as shipped or, for "scratch", as pretrained here; unless the configuration names another."""
-        tiny = {"miniature": shipped_backbone, "scratch": pretrained_backbone}.get(self.cfg.backbone)
-        return str(tiny(self.cfg.data_root / "miniature")) if tiny else super().backbone
+        name, folder = self.cfg.backbone, self.cfg.data_root / "miniature"
+        if tiny := {"miniature": shipped_backbone, "scratch": pretrained_backbone}.get(name):
+            return str(tiny(folder))
+        path = tiny_clip.TRANSFORMER if name == "transformer" else Path(super().backbone)
+        return str(tiny_clip.whole(path, folder) if tiny_clip.is_compact(path) else path)
 
     def descriptions(self, name: str, kind: str) -> DescriptionSet:
         """This project's own sentences."""

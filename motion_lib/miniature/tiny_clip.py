@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from motion_lib.models.clip import CLIP
-from motion_lib.storage import atomic_path
+from motion_lib.storage import atomic_path, built_once, file_sha256
 
 SHIPPED = Path(__file__).with_name("tiny_clip.pt")
+TRANSFORMER = Path(__file__).with_name("tiny_clip_transformer.pt")
 _TABLE = "token_embedding.weight"
 _TABLE_SEED, _TABLE_STD = 0, 0.02  # the deviation is CLIP's own
 
@@ -80,6 +81,24 @@ def load(path: Path = SHIPPED) -> dict[str, Tensor]:
     table = _untrained_table(49408, state[_TABLE].shape[1])
     table[shipped["used"].long()] = state[_TABLE]
     return state | {_TABLE: table}
+
+
+def is_compact(path: Path) -> bool:
+    """Whether a file is a tiny CLIP in the shipped form."""
+    try:
+        return torch.load(path, weights_only=True, map_location="meta").keys() == {"state", "used"}
+    except Exception:  # what another file raises is anybody's guess; whoever loads it as a CLIP says what is wrong
+        return False
+
+
+def whole(path: Path, folder: Path) -> Path:
+    """A file in the shipped form as a whole state dict, written to `folder` if it is not there yet."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # as in `save`
+            torch.save(load(path), file)
+
+    return built_once(folder / f"clip-{file_sha256(path)[:16]}.pt", write)[0]
 
 
 def used_tokens(path: Path) -> Tensor:

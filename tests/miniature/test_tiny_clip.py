@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import backbone
+from motion_lib.config import RunConfig
+from motion_lib.experiment.data import MiniatureData
 from motion_lib.miniature import build, drawing, pretrain, sentences, tiny_clip
 from motion_lib.miniature.pretrain import Pretraining
 from motion_lib.miniature.tiny_clip import SHIPPED, TinyClip
-from motion_lib.models.clip import CLIP, VisionTransformer, build_clip, load_clip, tokenize
+from motion_lib.models.clip import CLIP, VisionTransformer, build_clip, encode_text, load_clip, tokenize
 from motion_lib.storage import file_sha256
 
 RECIPE = Pretraining(num_stills=96, epochs=4, batch_size=32, text_warmup_steps=4, text_stills=64, text_epochs=3)
@@ -157,12 +160,28 @@ def test_scratch_pretrains_once_and_the_shipped_one_never(pretrained, tmp_path, 
     assert len(calls) == 1
 
 
-def test_what_ships_is_what_its_page_says():
-    about = json.loads(SHIPPED.with_suffix(".json").read_text(encoding="utf-8"))
-    assert SHIPPED.stat().st_size < 10e6
-    assert file_sha256(SHIPPED) == about["sha256"]
-    assert tiny_clip.load().keys() == tiny_clip.build(TinyClip()).state_dict().keys()
+@pytest.mark.parametrize(("path", "tiny"), [(SHIPPED, TinyClip()), (tiny_clip.TRANSFORMER, backbone.TRANSFORMER)])
+def test_what_ships_is_what_its_page_says(path, tiny):
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert path.stat().st_size < 10e6
+    assert file_sha256(path) == about["sha256"]
+    assert tiny_clip.load(path).keys() == tiny_clip.build(tiny).state_dict().keys()
     assert about["recipe"].keys() == set(Pretraining.__dataclass_fields__)
     recipe, logged = Pretraining(**about["recipe"]), 50
     assert about["log"]["towers"][-1]["step"] == recipe.steps // logged * logged
     assert about["log"]["text"][-1]["step"] == recipe.text_steps // logged * logged
+
+
+def test_a_file_in_the_shipped_form_is_a_backbone(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOTION_DATA", str(tmp_path / "data"))
+    ours = tmp_path / "ours.pt"
+    ours.write_bytes(tiny_clip.TRANSFORMER.read_bytes())
+    named, by_path = (
+        MiniatureData(RunConfig.load("miniature", backbone=b)).backbone for b in ("transformer", str(ours))
+    )
+    assert named == by_path
+    model = load_clip(named)
+    assert isinstance(model.visual, VisionTransformer)
+    assert encode_text(model, tokenize(["a zebra crossing"])).shape == (1, TinyClip().embed_dim)  # no word of captions
+    for other in (named, __file__, "ViT-B/16"):
+        assert MiniatureData(RunConfig.load("miniature", backbone=other)).backbone == other
