@@ -4,8 +4,8 @@
 
 Pretrains (about an hour on two cores, interrupted at will), then names what clips of a development world show, whose
 classes and clips are not those of the reported world. Writes the weights and, beside them, a JSON file with recipe,
-log and knowledge. `--out FILE` writes them elsewhere, for `-p backbone`; `--transformer` trains a vision transformer
-instead of the ResNet; `--measure` only measures.
+log and knowledge. `--out FILE` writes them elsewhere, for `-p backbone`; `--transformer` trains the second tiny CLIP,
+with a vision transformer instead of the ResNet; `--measure` only measures.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from motion_lib.miniature import tiny_clip
 from motion_lib.miniature.pretrain import Pretraining, pretrain
 from motion_lib.storage import file_sha256, write_json
 
-TRANSFORMER = tiny_clip.TinyClip(vision_width=128, vision_layers=4, vision_patch=8)
+VISION_TRANSFORMER = tiny_clip.TinyClip(vision_width=128, vision_layers=4, vision_patch=8)
 LOGGED = 10  # rows of the training's log that make one of the file's
 
 
@@ -48,26 +48,29 @@ def thinned(log: list[dict[str, float]]) -> list[dict[str, float]]:
 def main(arguments: list[str] | None = None) -> Path:
     """Make and measure a backbone; returns the path of its JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.backbone", description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=tiny_clip.SHIPPED, help="weights, by default the shipped file")
+    parser.add_argument("--out", type=Path, help="weights, by default the shipped file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--transformer", action="store_true", help="patches of 8 pixels, width 128, 4 layers")
     parser.add_argument("--measure", action="store_true", help="only measure what is there")
     for field in fields(Pretraining):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
     args = parser.parse_args(arguments)
-    path = args.out.with_suffix(".json")
+    shipped, tiny = tiny_clip.SHIPPED, tiny_clip.TinyClip()
+    if args.transformer:
+        shipped, tiny = tiny_clip.TRANSFORMER, VISION_TRANSFORMER
+    weights = args.out or shipped
+    path = weights.with_suffix(".json")
     if args.measure:
         about = json.loads(path.read_text(encoding="utf-8"))
     else:
         recipe = Pretraining(**{field.name: getattr(args, field.name) for field in fields(Pretraining)})
-        tiny = TRANSFORMER if args.transformer else tiny_clip.TinyClip()
-        log = pretrain(args.out, recipe, args.seed, tiny)
+        log = pretrain(weights, recipe, args.seed, tiny)
         parts = {"towers": [r for r in log if "long" not in r], "text": [r for r in log if "long" in r]}
         logs = {name: thinned(rows) for name, rows in parts.items()}
-        about = {"sha256": file_sha256(args.out), "seed": args.seed, "recipe": asdict(recipe)}
+        about = {"sha256": file_sha256(weights), "seed": args.seed, "recipe": asdict(recipe)}
         about["architecture"] = asdict(tiny)
         about |= {"processor": processor(), "threads": torch.get_num_threads(), "log": logs}
-    return write_json(path, about | {"knowledge": knowledge(args.out)})
+    return write_json(path, about | {"knowledge": knowledge(weights)})
 
 
 if __name__ == "__main__":

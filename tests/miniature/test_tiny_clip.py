@@ -160,7 +160,9 @@ def test_scratch_pretrains_once_and_the_shipped_one_never(pretrained, tmp_path, 
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize(("path", "tiny"), [(SHIPPED, TinyClip()), (tiny_clip.TRANSFORMER, backbone.TRANSFORMER)])
+@pytest.mark.parametrize(
+    ("path", "tiny"), [(SHIPPED, TinyClip()), (tiny_clip.TRANSFORMER, backbone.VISION_TRANSFORMER)]
+)
 def test_what_ships_is_what_its_page_says(path, tiny):
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert path.stat().st_size < 10e6
@@ -185,3 +187,17 @@ def test_a_file_in_the_shipped_form_is_a_backbone(tmp_path, monkeypatch):
     assert encode_text(model, tokenize(["a zebra crossing"])).shape == (1, TinyClip().embed_dim)  # no word of captions
     for other in (named, __file__, "ViT-B/16"):
         assert MiniatureData(RunConfig.load("miniature", backbone=other)).backbone == other
+
+
+@pytest.mark.parametrize(
+    ("asked", "shipped", "patch"), [([], SHIPPED, None), (["--transformer"], tiny_clip.TRANSFORMER, 8)]
+)
+def test_a_backbone_made_again_takes_the_place_of_its_own_kind(monkeypatch, asked, shipped, patch):
+    made, written = [], []
+    monkeypatch.setattr(backbone, "pretrain", lambda path, *about: made.append((path, about[-1].vision_patch)) or [{}])
+    monkeypatch.setattr(backbone, "thinned", list)
+    monkeypatch.setattr(backbone, "knowledge", lambda path: written.append(path))
+    monkeypatch.setattr(backbone, "write_json", lambda path, about: written.append(path))
+    backbone.main(asked)
+    assert made == [(shipped, patch)]
+    assert written == [shipped, shipped.with_suffix(".json")]
