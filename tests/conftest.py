@@ -150,7 +150,11 @@ def official_layouts(smoke_world, tmp_path_factory) -> Path:
             picture, stream = old.streams.video[0], new.add_stream("mpeg4", rate=25)
             stream.height, stream.width, stream.pix_fmt = picture.height, picture.width, "yuv420p"
             for frame in old.decode(video=0):
-                new.mux(stream.encode(av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24")))
+                new.mux(
+                    stream.encode(
+                        av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24", threads=1), format="rgb24")
+                    )
+                )
             new.mux(stream.encode())
         path.unlink()
     (root / "descriptions").mkdir()

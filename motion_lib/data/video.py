@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 SAMPLING = ("text4vis", "center")
 # FFmpeg's names: what a file is by its first bytes, not by its suffix. With these codecs and key frames 1, 12 and 250
@@ -213,7 +214,7 @@ def _read_by_seeking(
     times = sorted(packet.time for packet in packets)
     starts = [i for i, packet in enumerate(packets) if packet.is_key]
     wanted = [int(i) for i in choose(len(packets))]
-    pictures, following, frames = dict.fromkeys(wanted), -1, iter(())
+    pictures, converter, following, frames = dict.fromkeys(wanted), VideoReformatter(), -1, iter(())
     try:
         # The first and the last frame as well: they show that the packets number the frames.
         for i in sorted({0, *wanted, len(packets) - 1}):
@@ -229,7 +230,7 @@ def _read_by_seeking(
                     return None
             following = i + 1
             if i in pictures:
-                pictures[i] = _picture(frame)
+                pictures[i] = _picture(frame, converter)
     except av.FFmpegError:
         return None  # a decode from the start can read it, or says what is wrong
     return _stacked(path, pictures, wanted)
@@ -249,9 +250,10 @@ def _decoded(path: Path) -> Iterator[av.VideoFrame]:
             raise _fault(path, error, f"decoding stops after {count} frames ({{}}).") from error
 
 
-def _picture(frame: av.VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8, turned the way that the file's metadata asks for."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+def _picture(frame: av.VideoFrame, converter: VideoReformatter) -> np.ndarray:
+    """(H, W, 3) uint8, turned the way that the file's metadata asks for; one converter does for all frames."""
+    # Left to itself FFmpeg starts a thread a core for every frame, at several times the cost of converting it.
+    return np.rot90(converter.reformat(frame, format="rgb24", threads=1).to_ndarray(), frame.rotation // 90)
 
 
 def _read_in_sequence(path: Path, choose: Callable[[int], np.ndarray]) -> np.ndarray:
@@ -268,8 +270,8 @@ def _read_in_sequence(path: Path, choose: Callable[[int], np.ndarray]) -> np.nda
     if not count:
         raise VideoReadError(path, "holds no decodable frame.")
     wanted = [int(i) for i in choose(count)]
-    needed = set(wanted)
-    pictures = {i: _picture(f) for i, f in enumerate(kept if size <= _KEPT_BYTES else _decoded(path)) if i in needed}
+    needed, converter, frames = set(wanted), VideoReformatter(), kept if size <= _KEPT_BYTES else _decoded(path)
+    pictures = {i: _picture(frame, converter) for i, frame in enumerate(frames) if i in needed}
     return _stacked(path, pictures, wanted)
 
 

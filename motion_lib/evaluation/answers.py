@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtri
 
-from motion_lib.evaluation.intervals import Interval, bootstrap_mean, smallest_detectable
+from motion_lib.evaluation.intervals import Interval, bootstrap_mean, clustered_error
+
+_HALF_WIDTH, _POWER = float(ndtri(0.975)), float(ndtri(0.8))  # standard errors of 95 % confidence and of 80 % power
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,33 @@ class Answers:
         return replace(ours, right=ours.right - theirs.right)
 
     def interval(self, over: str = "classes", resamples: int = 10_000) -> Interval:
-        """Mean with its 95 % percentile bootstrap interval.
+        """Mean with its 95 % interval.
 
         Args:
-            over: "classes" (would it hold for other classes?) or "groups" (for other recordings?); whole ones are
-                drawn, each with the answers of all its seeds.
-            resamples: how often.
+            over: "classes" (would it hold for other classes?) or "groups" of clips: whole ones are drawn, each with
+                the answers of all its seeds, percentile bootstrap. "recordings": for other recordings of these very
+                classes, by the error of groups within their classes and the normal distribution.
+            resamples: how often whole ones are drawn.
 
         Raises:
             ValueError: for fewer than two of them.
         """
-        return bootstrap_mean(self.right, getattr(self, over), resamples=resamples)
+        if over != "recordings":
+            return bootstrap_mean(self.right, getattr(self, over), resamples=resamples)
+        half = _HALF_WIDTH * self._error(over)
+        return Interval(self.mean, self.mean - half, self.mean + half)
 
-    def smallest_visible(self, over: str = "classes", resamples: int = 10_000) -> float:
-        """Of a difference: the gap that such clips would show with 80 % power; nan where nothing ever differs."""
-        return smallest_detectable(self.right, getattr(self, over), resamples=resamples)
+    def smallest_visible(self, over: str = "classes") -> float:
+        """Of a difference: the gap that a two-sided test at 5 % would find on such clips with 80 % power.
+
+        By normal theory, neglecting significance in the wrong direction; nan where nothing ever differs, as nothing
+        is then known about the error. `over` as in `interval`.
+        """
+        return (_HALF_WIDTH + _POWER) * self._error(over) if self.right.any() else float("nan")
+
+    def _error(self, over: str) -> float:
+        within = (self.groups, self.classes) if over == "recordings" else (getattr(self, over),)
+        return clustered_error(self.right, *within)
 
 
 def paired(one: Answers, other: Answers) -> tuple[Answers, Answers]:

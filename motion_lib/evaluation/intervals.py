@@ -1,4 +1,4 @@
-"""How sure a number is: exact intervals and tests first, then resampling.
+"""How sure a number is: exact intervals first, then standard errors, then resampling.
 
 Accuracies are fractions in [0, 1], float64, unless a name says percent. `correct` is a vector over N clips, True where
 the right description was retrieved. `groups` are (N,) labels: clips of one label (one recording, one class) are drawn
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 FINE = 100_000  # resamples of gaps, whose limits decide verdicts: limits move by less than 0.1 points then
 _COUNTS_AT_ONCE = 2**20  # entries of the counts matrix drawn at a time: 8 MiB
@@ -32,7 +32,7 @@ class Interval(NamedTuple):
         return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in self))
 
 
-# --- exact intervals and tests ---
+# --- exact intervals ---
 
 
 def mean_and_sd(values: Sequence[float] | np.ndarray) -> tuple[float, float, int]:
@@ -44,41 +44,48 @@ def mean_and_sd(values: Sequence[float] | np.ndarray) -> tuple[float, float, int
     return float(values.mean()), sd, len(values)
 
 
-def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
-    """Mean with its interval by Student's t, e.g. over training seeds; the limits of one value are nan.
+def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
+    """Mean with its 95 % interval by Student's t, e.g. over training seeds; the limits of one value are nan.
 
     For what training alone contributes: the clips and classes are the same in all seeds.
     """
-    _check_open_unit(confidence=confidence)
     mean, sd, n = mean_and_sd(values)
-    half = stdtrit(n - 1, (1 + confidence) / 2) * sd / np.sqrt(n) if n > 1 else float("nan")
+    half = stdtrit(n - 1, 0.975) * sd / np.sqrt(n) if n > 1 else float("nan")
     return Interval(mean, float(mean - half), float(mean + half))
 
 
-def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike, alternative: str = "two-sided") -> float:
-    """p-value of McNemar's exact test that a and b are equally often right on the same clips.
+# --- standard errors ---
 
-    Only clips on which one is right and the other wrong count; with none of these p is 1. Clips are taken to
-    be independent: where they come in groups, prefer `bootstrap_mean` of `paired_difference` with `groups`.
+
+def clustered_error(values: ArrayLike, groups: ArrayLike | None = None, strata: ArrayLike | None = None) -> float:
+    """Standard error of the mean of (N,) numbers whose groups might have been others, within strata that stay.
+
+    The ultimate-cluster estimator of survey statistics (Hansen, Hurwitz and Madow 1953).
 
     Args:
-        alternative: "two-sided", or one-sided: "greater" (a is right more often) or "less".
+        strata: (N,) labels, None for a single stratum. A group in two strata counts as two.
+
+    Returns:
+        In the unit of the values; nan where no stratum has two groups. A stratum of one adds nothing.
+
+    Raises:
+        ValueError: on shape faults.
     """
-    difference = paired_difference(correct_a, correct_b)
-    a_alone, b_alone = int((difference == 1).sum()), int((difference == -1).sum())
-    if a_alone + b_alone == 0:
-        return 1.0
-    from scipy import stats  # here: it takes longer to import than most commands take
-
-    return float(stats.binomtest(a_alone, a_alone + b_alone, 0.5, alternative=alternative).pvalue)
-
-
-def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> np.ndarray:
-    """(N,) int64: 1 where a alone is right, -1 where b alone is, 0 where they agree."""
-    a, b = _as_bool(correct_a, "correct_a"), _as_bool(correct_b, "correct_b")
-    if len(a) != len(b):
-        raise ValueError(f"correct_a has {len(a)} clips, correct_b {len(b)}; pair them by clip.")
-    return a.astype(np.int64) - b.astype(np.int64)
+    values = np.asarray(values, dtype=np.float64)
+    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
+    strata = np.zeros(len(values), dtype=np.int64) if strata is None else np.asarray(strata)
+    if not values.ndim == groups.ndim == strata.ndim == 1 or not len(values) == len(groups) == len(strata) > 0:
+        shapes = f"{values.shape}, {groups.shape} and {strata.shape}"
+        raise ValueError(f"values, groups and strata: expected shape (N,) each with N >= 1, got {shapes}.")
+    strata, groups = (np.unique(labels, return_inverse=True)[1] for labels in (strata, groups))
+    pairs, cluster = np.unique(np.stack([strata, groups]), axis=1, return_inverse=True)
+    means = np.bincount(strata, values) / np.bincount(strata)
+    excess, of = np.bincount(cluster.ravel(), values - means[strata]), pairs[0]
+    squares, count = np.bincount(of, excess**2), np.bincount(of)
+    several = count > 1
+    if not several.any():
+        return float("nan")
+    return float(np.sqrt((squares * count)[several] @ (1 / (count[several] - 1))) / len(values))
 
 
 # --- resampling ---
@@ -109,30 +116,6 @@ def bootstrap_mean(
 def bootstrap_accuracy(correct: ArrayLike, groups: ArrayLike | None = None, **settings: float) -> Interval:
     """Accuracy, as `bootstrap_mean` of right and wrong answers, with its settings."""
     return bootstrap_mean(_as_bool(correct, "correct"), groups, **settings)
-
-
-def smallest_detectable(
-    difference: ArrayLike, groups: ArrayLike | None = None, *, resamples: int = 10_000, seed: int = 0
-) -> float:
-    """Gap that a two-sided test at 5 % would find with 80 % power on such clips.
-
-    (z_0.975 + z_0.8) times the bootstrap standard error of the paired difference; normal theory, neglecting
-    significance in the wrong direction.
-
-    Args:
-        difference: (N,) of two answers to the same clips, from -1 to 1.
-
-    Returns:
-        A fraction; nan where the two agree on every clip, as nothing is then known about the error.
-
-    Raises:
-        ValueError: as `bootstrap_mean`.
-    """
-    difference = np.asarray(difference, dtype=np.float64)
-    means = _bootstrap_means(difference, groups, resamples, seed)
-    if not difference.any():
-        return float("nan")
-    return float((ndtri(0.975) + ndtri(0.8)) * means.std(ddof=1))
 
 
 def joint_means(

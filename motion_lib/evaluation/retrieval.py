@@ -55,19 +55,10 @@ def score_all(model: VideoTextModel, videos: VideoFeatures, sets: Sequence[Descr
     texts = [descriptions.select(dataset.class_names).texts for descriptions in sets]
     column = {text: i for i, text in enumerate(dict.fromkeys(text for of_set in texts for text in of_set))}
     logits = similarities(model, videos.features, tuple(column)).numpy()
-    labels, groups = np.array(dataset.labels), np.array(dataset.groups)
     ids = tuple(item.video_id for item in dataset.items)
+    rest = (np.array(dataset.labels), np.array(dataset.groups), ids, videos.failed, dataset.missing)
     return [
-        RetrievalResult(
-            dataset.name,
-            descriptions.name,
-            logits[:, [column[text] for text in of_set]],
-            labels,
-            groups,
-            ids,
-            videos.failed,
-            dataset.missing,
-        )
+        RetrievalResult(dataset.name, descriptions.name, logits[:, [column[text] for text in of_set]], *rest)
         for descriptions, of_set in zip(sets, texts, strict=True)
     ]
 

@@ -13,7 +13,7 @@ from motion_lib.experiment.cache import open_test_views
 from motion_lib.experiment.inputs import authors_csv, resolved
 from motion_lib.methods import DESCRIPTION_KINDS
 from motion_lib.miniature import tiny_clip
-from motion_lib.miniature.build import MiniaturePaths, build, pretrained_backbone, shipped_backbone
+from motion_lib.miniature.build import MiniaturePaths, build, pretrained_backbone
 from motion_lib.miniature.minimal_pairs import PairPaths, build_pairs
 from motion_lib.miniature.sentences import class_caption
 from motion_lib.miniature.world import World, action_descriptions, alternate_version, make_world
@@ -154,9 +154,10 @@ class MiniatureData(Data):
     def backbone(self) -> str:
         """The tiny CLIP as shipped or, for "scratch", as pretrained here; unless the configuration names another."""
         name, folder = self.cfg.backbone, self.cfg.data_root / "miniature"
-        if tiny := {"miniature": shipped_backbone, "scratch": pretrained_backbone}.get(name):
-            return str(tiny(folder))
-        path = tiny_clip.TRANSFORMER if name == "transformer" else Path(super().backbone)
+        if name == "scratch":
+            return str(pretrained_backbone(folder))
+        shipped = {"miniature": tiny_clip.SHIPPED, "transformer": tiny_clip.TRANSFORMER}
+        path = shipped.get(name) or Path(super().backbone)
         return str(tiny_clip.whole(path, folder) if tiny_clip.is_compact(path) else path)
 
     def descriptions(self, name: str, kind: str) -> DescriptionSet:

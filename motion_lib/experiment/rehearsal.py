@@ -45,7 +45,7 @@ from motion_lib.training import Execution, Recipe, fine_tune
 from motion_lib.training.loop import ClassifierWithTexts, accumulate, parameter_groups, single_device
 
 FINE, LOOK, FAILS = "fine", "look", "FAILS"
-PART_SEC = 10.0  # that a timed part may take
+PART_SEC, MINIATURE_PART_SEC = 10.0, 2.0  # that a timed part may take
 _FILES_WANTED = 256  # open at once by a loader with its libraries
 _PROBE_PASSES = 40  # of the first target in 06_motion_probes: five methods see up to 60 frames of each video
 _LONG_HOURS = 240  # that one notebook may take before it is worth a look
@@ -62,19 +62,19 @@ class Check:
 
 
 def rehearse(
-    cfg: RunConfig, part_sec: float = PART_SEC, listed: int = stand_in.KINETICS["train"], say: Callable = print
+    cfg: RunConfig, part_sec: float | None = None, listed: int = stand_in.KINETICS["train"], say: Callable = print
 ) -> pd.DataFrame:
     """Try everything once, say each line when it is known, and return them all.
 
     Args:
-        part_sec: seconds that each timed part may take.
+        part_sec: seconds that each timed part may take; None is 10, in the miniature 2.
         listed: videos of the stand-in for Kinetics.
         say: takes each line.
 
     Returns:
         Columns Check, Found and Verdict: "fine", "look" (slow or unusual) or "FAILS" (a run would stop).
     """
-    done = []
+    done, part_sec = [], part_sec or (PART_SEC if cfg.source in OFFICIAL else MINIATURE_PART_SEC)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
         parts = Rehearsal(cfg, Path(folder), part_sec, listed)
         for part in (

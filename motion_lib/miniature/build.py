@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from motion_lib.data import video
 from motion_lib.miniature import drawing, motions, pretrain, sentences, stills, tiny_clip, world
 from motion_lib.miniature.parallel import parallel_map
@@ -55,12 +53,6 @@ def build(cache_dir: Path, world_seed: int = 0, **sizes: int) -> MiniaturePaths:
     return MiniaturePaths(root)
 
 
-def shipped_backbone(cache_dir: Path) -> Path:
-    """The tiny CLIP that ships with the package, written out as a whole state dict if it is not there yet."""
-    path = cache_dir / f"clip-{content_hash(tiny_clip, tiny_clip.SHIPPED)}.pt"
-    return _written_out(tiny_clip.SHIPPED, path)
-
-
 def pretrained_backbone(cache_dir: Path) -> Path:
     """The same recipe run on this machine, if it was not yet: hours, interrupted at will."""
     recipe = pretrain.Pretraining()
@@ -68,15 +60,7 @@ def pretrained_backbone(cache_dir: Path) -> Path:
     small = cache_dir / f"{name}.half.pt"
     if not small.is_file():
         pretrain.pretrain(small, recipe)
-    return _written_out(small, cache_dir / f"{name}.pt")
-
-
-def _written_out(small: Path, path: Path) -> Path:
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # given a path, torch.save would write its name into the file
-            torch.save(tiny_clip.load(small), file)
-
-    return built_once(path, write)[0]
+    return tiny_clip.whole(small, cache_dir)
 
 
 # ------------------------------------------------------------------ videos
@@ -111,11 +95,12 @@ def camel_case(name: str) -> str:
 
 
 def _write_world(root: Path, done: Path, seed: int, built: World) -> None:
+    jobs = []
     for dataset in (built.source, built.ucf, built.hmdb):
-        clips = [(which, clip) for which in dataset.classes for clip in range(dataset.clips_per_class)]
-        jobs = [(str(root / video_path(dataset, *at)[0]), dataset, *at, seed) for at in clips]
-        parallel_map(world.write_clip, jobs, f"rendering {dataset.key} clips")
         _write_descriptions(root, dataset)
+        clips = [(which, clip) for which in dataset.classes for clip in range(dataset.clips_per_class)]
+        jobs += [(str(root / video_path(dataset, *at)[0]), dataset, *at, seed) for at in clips]
+    parallel_map(world.write_clip, jobs, "rendering clips")
     _write_kinetics_lists(root / "kinetics400", built.source)
     _write_ucf_lists(root / "ucf101/ucfTrainTestlist", built.ucf)
     _write_hmdb_lists(root / "hmdb51/testTrainMulti_7030_splits", built.hmdb)

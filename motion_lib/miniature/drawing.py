@@ -59,7 +59,7 @@ def _random_colour(rng: np.random.Generator, low: int = 40, high: int = 235) -> 
 
 
 def _shade(colour: Colour, factor: float) -> Colour:
-    return tuple(int(np.clip(c * factor, 0, 255)) for c in colour)
+    return tuple(int(min(max(c * factor, 0), 255)) for c in colour)  # NumPy is slow for single numbers
 
 
 # ------------------------------------------------------------------ scenes

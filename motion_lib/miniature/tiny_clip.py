@@ -4,6 +4,7 @@ The file holds half precision and of the token table the rows that pretraining c
 it. The others come from NumPy's generator, which gives the same numbers on every machine.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from motion_lib.models.clip import CLIP
-from motion_lib.storage import atomic_path, built_once, file_sha256
+from motion_lib.storage import atomic_path, built_once, content_hash
 
 SHIPPED = Path(__file__).with_name("tiny_clip.pt")
 TRANSFORMER = Path(__file__).with_name("tiny_clip_transformer.pt")
@@ -98,7 +99,7 @@ def whole(path: Path, folder: Path) -> Path:
         with temporary.open("wb") as file:  # as in `save`
             torch.save(load(path), file)
 
-    return built_once(folder / f"clip-{file_sha256(path)[:16]}.pt", write)[0]
+    return built_once(folder / f"clip-{content_hash(sys.modules[__name__], path)}.pt", write)[0]
 
 
 def used_tokens(path: Path) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from motion_lib.data.preprocessing import Preprocess
 from motion_lib.models.clip import CLIP, ModifiedResNet, QuickGELU, ResidualAttentionBlock, embed_dim
-from motion_lib.models.image_tower import run_block
+from motion_lib.models.image_tower import resnet_activations, run_block
 from motion_lib.models.prototype import PrototypeClassifier
 
 HEAD_WIDTH = 64
@@ -40,25 +40,6 @@ def add_messages(visual: nn.Module) -> int:
         block.message_ln = nn.LayerNorm(width)
         block.message_attn = nn.MultiheadAttention(width, heads)
     return width
-
-
-def encode_frames(visual: nn.Module, frames: Tensor, recompute: bool = False) -> tuple[Tensor, Tensor]:
-    """Run an image tower whose frames exchange messages.
-
-    Args:
-        visual: a tower after `add_messages`.
-        frames: (B, T, 3, S, S), normalised.
-        recompute: activation checkpointing, as in `image_tower.encode_images`.
-
-    Returns:
-        Frame embeddings (B, T, D) and the patches of every frame (B, T, P, W), not projected.
-    """
-    flat, num_frames = frames.flatten(0, 1), frames.shape[1]
-    if isinstance(visual, ModifiedResNet):
-        embedded, patches = _encode_resnet(visual, flat, num_frames)
-    else:
-        embedded, patches = _encode_transformer(visual, flat, num_frames, recompute)
-    return embedded.unflatten(0, frames.shape[:2]), patches.transpose(0, 1).unflatten(0, frames.shape[:2])
 
 
 def _messages(block: nn.Module, summary: Tensor, num_frames: int) -> Tensor:
@@ -87,37 +68,17 @@ def _block_with_messages(block: nn.Module, x: Tensor, num_frames: int) -> Tensor
     return x + block.mlp(block.ln_2(x))
 
 
-def _encode_resnet(visual: ModifiedResNet, frames: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
-    x = frames.contiguous(memory_format=torch.channels_last)
-    for stage in (1, 2, 3):
-        convolution, norm = getattr(visual, f"conv{stage}"), getattr(visual, f"bn{stage}")
-        x = F.relu(norm(convolution(x)))
-    x = visual.avgpool(x)
-    for stage in (1, 2, 3, 4):
-        x = getattr(visual, f"layer{stage}")(x)
-    positions, pool = x.flatten(2).permute(2, 0, 1), visual.attnpool  # (P, B T, W)
+def _pool_resnet(visual: ModifiedResNet, activations: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+    positions, pool = activations.flatten(2).permute(2, 0, 1), visual.attnpool  # (P, B T, W)
     x = torch.cat([positions.mean(dim=0, keepdim=True), positions]) + pool.positional_embedding[:, None]
     x = torch.cat([x, _messages(pool, x[0], num_frames)])
+    projections = (pool.q_proj, pool.k_proj, pool.v_proj)
+    weights = {f"{name}_proj_weight": linear.weight for name, linear in zip("qkv", projections, strict=True)}
+    bias = torch.cat([linear.bias for linear in projections])
     pooled, _ = F.multi_head_attention_forward(
-        query=x[:1],
-        key=x,
-        value=x,
-        embed_dim_to_check=x.shape[-1],
-        num_heads=pool.num_heads,
-        in_proj_weight=None,
-        in_proj_bias=torch.cat([pool.q_proj.bias, pool.k_proj.bias, pool.v_proj.bias]),
-        bias_k=None,
-        bias_v=None,
-        add_zero_attn=False,
-        dropout_p=0.0,
-        out_proj_weight=pool.c_proj.weight,
-        out_proj_bias=pool.c_proj.bias,
-        need_weights=False,
-        use_separate_proj_weight=True,
-        q_proj_weight=pool.q_proj.weight,
-        k_proj_weight=pool.k_proj.weight,
-        v_proj_weight=pool.v_proj.weight,
-    )
+        x[:1], x, x, x.shape[-1], pool.num_heads, None, bias, None, None, False, 0.0, pool.c_proj.weight,
+        pool.c_proj.bias, need_weights=False, use_separate_proj_weight=True, **weights,
+    )  # fmt: skip
     return pooled[0], positions
 
 
@@ -219,7 +180,7 @@ class XClip(PrototypeClassifier):
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """(B, T, 3, S, S) float -> (B, T, D) frame embeddings, before the multiframe integration."""
-        return encode_frames(self.clip.visual, frames, self.recompute)[0]
+        return self._frames_and_patches(self._each(frames))[0]
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """(B, T, 3, S, S) float -> (B, 1 + P, D): the video's feature, then its projected patches.
@@ -227,11 +188,36 @@ class XClip(PrototypeClassifier):
         Raises:
             ValueError: for another number of frames than the weights are for.
         """
-        if frames.shape[1] != self.preprocess.num_frames:
-            raise ValueError(f"this X-CLIP was made for {self.preprocess.num_frames} frames, given {frames.shape[1]}.")
-        embedded, patches = encode_frames(self.clip.visual, frames, self.recompute)
+        return self.encode_sequence(self._each(frames))
+
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        """(N, 3, S, S) float -> (N, ...): all that is computed of each picture alone.
+
+        Of a ResNet everything below its pooling. Of a transformer nothing: messages begin with its first block.
+        """
+        visual = self.clip.visual
+        return resnet_activations(visual, pictures) if isinstance(visual, ModifiedResNet) else pictures
+
+    def encode_sequence(self, pictures: Tensor) -> Tensor:
+        """(B, T, ...) of `encode_pictures`, in order -> (B, 1 + P, D), as `encode_video`."""
+        if pictures.shape[1] != self.preprocess.num_frames:
+            raise ValueError(f"this X-CLIP is for {self.preprocess.num_frames} frames, given {pictures.shape[1]}.")
+        embedded, patches = self._frames_and_patches(pictures)
         projected = (self.prompts_visual_ln(patches) @ self.prompts_visual_proj).mean(dim=1)
         return torch.cat([self.mit(embedded)[:, None], projected], dim=1)
+
+    def _each(self, frames: Tensor) -> Tensor:
+        return self.encode_pictures(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+    def _frames_and_patches(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Frame embeddings (B, T, D) and the patches of every frame (B, T, P, W), not projected."""
+        visual, flat, num_frames = self.clip.visual, pictures.flatten(0, 1), pictures.shape[1]
+        if isinstance(visual, ModifiedResNet):
+            embedded, patches = _pool_resnet(visual, flat, num_frames)
+        else:
+            embedded, patches = _encode_transformer(visual, flat, num_frames, self.recompute)
+        shape = pictures.shape[:2]
+        return embedded.unflatten(0, shape), patches.transpose(0, 1).unflatten(0, shape)
 
     def similarity(self, video: Tensor, text: Tensor) -> Tensor:
         """(B, 1 + P, D), (K, D) -> (B, K): exp(logit_scale) x cosine with each video's own version of a text."""

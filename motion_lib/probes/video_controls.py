@@ -1,8 +1,9 @@
 """Other frames in the place of a clip's own: does a model need more than one picture, and their order?
 
-Fewer and more frames; one of them repeated; the middle one frozen; the clip reversed or shuffled. Where frame
-embeddings depend on one frame each (`independent_frames`), every picture goes through the image tower once, whatever
-the number of controls. Mean pooling cannot see order: reversed and shuffled clips give its features bit for bit.
+Fewer and more frames; one of them repeated; the middle one frozen; the clip reversed or shuffled. What a model
+computes of each picture alone is computed once, whatever the number of controls: the whole image tower where frame
+embeddings depend on one frame each (`independent_frames`). Mean pooling cannot see order: reversed and shuffled clips
+give its features bit for bit.
 
 Orders are shown with the frames that the model is tested on. Numbers of frames are compared on frames from the middle
 of as many equal segments: by their starts, as Text4Vis samples, a single frame would be the clip's first, and the
@@ -23,6 +24,7 @@ from motion_lib.data.clips import Clips
 from motion_lib.data.datasets import VideoDataset, VideoItem, check_missing
 from motion_lib.data.video import VideoReadError, sample_indices
 from motion_lib.models.prototype import MeanPooling, PrototypeClassifier
+from motion_lib.models.xclip import XClip
 from motion_lib.texts.descriptions import DescriptionSet
 
 FRAME_COUNTS = (1, 2, 4, 8, 16, 32)
@@ -154,13 +156,19 @@ def encode_controls(
 
 @torch.inference_mode()
 def _features(model: PrototypeClassifier, batch: _Batch) -> list[Tensor]:
-    frames = model.normalise(batch.pictures.to(model.device))
-    encode: Callable[[Tensor], Tensor] = model.encode_video
-    if model.independent_frames:
-        frames, encode = model.encode_frames(frames[None])[0], model.head
-    of_videos = frames.split(batch.counts)
+    encode_pictures, encode_sequence = _in_two_steps(model)
+    of_videos = encode_pictures(model.normalise(batch.pictures.to(model.device))).split(batch.counts)
     ways = zip(*batch.places, strict=True)  # of each control, the places of every video
-    return [encode(torch.stack([v[p] for v, p in zip(of_videos, way, strict=True)])) for way in ways]
+    return [encode_sequence(torch.stack([v[p] for v, p in zip(of_videos, way, strict=True)])) for way in ways]
+
+
+def _in_two_steps(model: PrototypeClassifier) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """What a model computes of each picture alone, (N, 3, S, S) -> (N, ...), and the rest, (B, T, ...) -> (B, ...)."""
+    if isinstance(model, XClip):
+        return model.encode_pictures, model.encode_sequence
+    if model.independent_frames:
+        return lambda pictures: model.encode_frames(pictures[None])[0], model.head
+    return lambda pictures: pictures, model.encode_video
 
 
 def score_controls(

@@ -17,7 +17,7 @@ from scipy.special import softmax
 from motion_lib.config import RunConfig
 from motion_lib.data.preprocessing import Normalise
 from motion_lib.evaluation.features import VideoFeatures
-from motion_lib.evaluation.intervals import Interval, bootstrap_mean, paired_difference
+from motion_lib.evaluation.intervals import Interval, bootstrap_mean
 from motion_lib.evaluation.metrics import ranks_of_texts
 from motion_lib.evaluation.protocols import protocol_results
 from motion_lib.evaluation.retrieval import RetrievalResult, score_all, similarities
@@ -173,7 +173,7 @@ def _reliance(target: Target, results: Mapping[str, RetrievalResult], cfg: RunCo
     counted = np.isin(named.labels, changed)
     if len(np.unique(named.labels[counted])) < 2:
         return {"why": f"not run: masking changes {len(changed)} descriptions, two are needed"}
-    lost = paired_difference(named.correct[counted], masked.correct[counted])
+    lost = named.correct[counted] * 1.0 - masked.correct[counted]
     interval = bootstrap_mean(lost, named.labels[counted], resamples=cfg.bootstrap_resamples)
     return {"points": _percent(interval), "videos": int(counted.sum())}
 

@@ -109,14 +109,7 @@ def choice_table(choices: Mapping[str, Choice]) -> pd.DataFrame:
         first = sum(not c.tied and c.choice == 0 for c in decided)
         second = sum(not c.tied and c.choice == 1 for c in decided)
         votes = np.array([c.votes for c in decided]).sum(axis=0)
-        rows.append(
-            {
-                "Decided by": by,
-                "Classes": len(decided),
-                "First candidate": first,
-                "Second candidate": second,
-                "Ties (the first is taken)": len(decided) - first - second,
-                "Votes first / second / neither": " / ".join(map(str, votes)),
-            }
-        )
-    return pd.DataFrame(rows)
+        counts = (len(decided), first, second, len(decided) - first - second)
+        rows.append((by, *counts, " / ".join(map(str, votes))))
+    columns = ("Decided by", "Classes", "First candidate", "Second candidate", "Ties (the first is taken)")
+    return pd.DataFrame(rows, columns=[*columns, "Votes first / second / neither"])

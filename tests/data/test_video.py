@@ -107,7 +107,7 @@ def decode_in_sequence(path, only=None):
     with av.open(str(path), metadata_errors="ignore") as container:
         for i, frame in enumerate(container.decode(container.streams.best("video"))):
             wanted = only is None or i in only
-            yield np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) if wanted else None
+            yield np.rot90(frame.to_ndarray(format="rgb24", threads=1), frame.rotation // 90) if wanted else None
 
 
 def assert_equals_a_sequential_decode(path, count, found):

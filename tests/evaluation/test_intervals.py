@@ -1,4 +1,4 @@
-"""Intervals, tests, corrections and resampling against hand-computed cases, scipy and closed formulas."""
+"""Intervals, standard errors and resampling against hand-computed cases, scipy and closed formulas."""
 
 import math
 
@@ -11,12 +11,10 @@ from motion_lib.evaluation.intervals import (
     Interval,
     bootstrap_accuracy,
     bootstrap_mean,
+    clustered_error,
     joint_means,
-    mcnemar_exact,
     mean_and_sd,
     mean_interval,
-    paired_difference,
-    smallest_detectable,
 )
 
 
@@ -29,42 +27,7 @@ def clustered(rng, num_groups: int, size: int, p: float) -> tuple[np.ndarray, np
     return np.repeat(rng.random(num_groups) < p, size), np.repeat(np.arange(num_groups), size)
 
 
-# --- McNemar ---
-
-
-def outcomes(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
-    a = np.repeat([True, True, False, False], [both, only_a, only_b, neither])
-    b = np.repeat([True, False, True, False], [both, only_a, only_b, neither])
-    return a, b
-
-
-@pytest.mark.parametrize(
-    ("only_a", "only_b", "p"),
-    [
-        (0, 0, 1.0),
-        (3, 3, 1.0),
-        (5, 0, 2 / 32),
-        (1, 7, 2 * (1 + 8) / 256),
-        (10, 2, 2 * (1 + 12 + 66) / 4096),
-    ],
-)
-def test_mcnemar_by_hand(only_a, only_b, p):
-    a, b = outcomes(20, only_a, only_b, 9)
-    assert mcnemar_exact(a, b) == pytest.approx(p)
-    assert mcnemar_exact(b, a) == pytest.approx(p)
-    order = np.random.default_rng(0).permutation(len(a))
-    assert mcnemar_exact(a[order], b[order]) == pytest.approx(p)
-
-
-def test_mcnemar_one_sided_by_hand():
-    """8 against 2 of ten clips: the binomial tail of 8 and more, and of 8 and fewer."""
-    a, b = outcomes(3, 8, 2, 3)
-    assert mcnemar_exact(a, b, "greater") == pytest.approx(56 / 1024)
-    assert mcnemar_exact(a, b, "less") == mcnemar_exact(b, a, "greater") == pytest.approx(1013 / 1024)
-
-
-def test_mcnemar_ignores_clips_on_which_both_agree():
-    assert mcnemar_exact(*outcomes(0, 8, 1, 0)) == mcnemar_exact(*outcomes(500, 8, 1, 300))
+# --- how they are printed ---
 
 
 def test_intervals_as_tables_print_them():
@@ -122,7 +85,7 @@ def test_paired_bootstrap_agrees_with_scipy():
     theirs = stats.bootstrap(
         (a.astype(float) - b,), np.mean, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
-    found = bootstrap_mean(paired_difference(a, b))
+    found = bootstrap_mean(a * 1.0 - b)
     assert found.estimate == pytest.approx(a.mean() - b.mean())
     assert found[1:] == pytest.approx(tuple(theirs), abs=1.01 / 60)
 
@@ -186,12 +149,12 @@ def test_confidence_widens_the_interval():
     assert width(bootstrap_accuracy(correct, confidence=0.99)) > width(bootstrap_accuracy(correct, confidence=0.9))
 
 
-def test_paired_difference_is_antisymmetric_and_zero_for_equals():
+def test_bootstrap_of_a_difference_is_antisymmetric_and_zero_for_equals():
     a, b = np.arange(40) % 3 > 0, np.arange(40) % 5 > 2
-    forth, back = bootstrap_mean(paired_difference(a, b)), bootstrap_mean(paired_difference(b, a))
+    forth, back = bootstrap_mean(a * 1.0 - b), bootstrap_mean(b * 1.0 - a)
     assert forth.estimate == -back.estimate
     assert forth[1:] == pytest.approx((-back.high, -back.low), abs=0.026)
-    assert bootstrap_mean(paired_difference(a, a)) == Interval(0.0, 0.0, 0.0)
+    assert bootstrap_mean(a * 1.0 - a) == Interval(0.0, 0.0, 0.0)
 
 
 def test_pairing_narrows_the_interval():
@@ -199,7 +162,7 @@ def test_pairing_narrows_the_interval():
     b = a.copy()
     b[:4] = False  # a is right on two clips more; elsewhere they agree
     independent = stats.norm.interval(0.95, 0, math.hypot(a.std(), b.std()) / 10)
-    assert width(bootstrap_mean(paired_difference(a, b))) < 0.3 * (independent[1] - independent[0])
+    assert width(bootstrap_mean(a * 1.0 - b)) < 0.3 * (independent[1] - independent[0])
 
 
 # --- many results at once ---
@@ -255,29 +218,41 @@ def test_joint_means_refuse(values, groups, message):
         joint_means(values, groups)
 
 
-# --- smallest detectable gap ---
+# --- standard errors ---
 
 
-def test_smallest_detectable_by_formula():
-    """10 % of 1000 clips differ, evenly: the standard error is sqrt(0.1 / 1000), times 1.96 + 0.84."""
-    a, b = np.zeros(1000, bool), np.zeros(1000, bool)
-    a[:50] = b[50:100] = True
-    expected = (1.959964 + 0.841621) * math.sqrt(0.1 / 1000)
-    assert smallest_detectable(paired_difference(a, b)) == pytest.approx(expected, rel=0.03)
+def test_error_of_single_clips_is_that_of_the_textbook():
+    values = np.random.default_rng(0).normal(size=50)
+    assert clustered_error(values) == pytest.approx(values.std(ddof=1) / math.sqrt(50))
 
 
-def test_smallest_detectable_grows_with_clusters():
-    rng = np.random.default_rng(0)
-    a, groups = clustered(rng, 50, 16, 0.6)
-    b, _ = clustered(rng, 50, 16, 0.5)
-    assert smallest_detectable(paired_difference(a, b), groups) == pytest.approx(
-        4 * smallest_detectable(paired_difference(a, b)), rel=0.15
-    )
+def test_error_is_that_of_the_bootstrap_over_groups():
+    correct, groups = clustered(np.random.default_rng(0), 200, 4, 0.6)
+    low, high = bootstrap_accuracy(correct, groups)[1:]
+    assert clustered_error(correct, groups) == pytest.approx((high - low) / (2 * 1.959964), rel=0.05)
 
 
-def test_smallest_detectable_is_unknown_without_disagreement():
-    same = np.arange(20) % 2 == 0
-    assert math.isnan(smallest_detectable(paired_difference(same, same)))
+def test_error_within_strata_is_how_means_scatter_over_worlds():
+    """300 times groups of clips are drawn anew for classes that stay: their error, and none of the classes' own."""
+    rng = np.random.default_rng(1)
+    classes, per_class, per_group = 40, 3, 2
+    of_class = rng.normal(scale=3, size=classes)
+    strata = np.repeat(np.arange(classes), per_class * per_group)
+    groups = np.repeat(np.arange(classes * per_class), per_group)
+    worlds = [of_class[strata] + rng.normal(size=classes * per_class)[groups] for _ in range(300)]
+    told = np.mean([clustered_error(values, groups, strata) for values in worlds])
+    assert told == pytest.approx(np.std([values.mean() for values in worlds], ddof=1), rel=0.1)
+    assert told < clustered_error(worlds[0], groups) / 2
+
+
+def test_error_of_unequal_groups_and_single_ones():
+    values, groups, strata = [1, 2, 3, 5, 9], [0, 0, 1, 2, 0], [0, 0, 0, 0, 1]  # group 0 is in both strata
+    mean = 11 / 4
+    sums = np.array([3 - 2 * mean, 3 - mean, 5 - mean])  # the second stratum has one group, and adds nothing
+    assert clustered_error(values, groups, strata) == pytest.approx(math.sqrt(3 / 2 * (sums**2).sum()) / 5)
+    assert math.isnan(clustered_error([1, 2], [0, 0], [0, 0]))
+    with pytest.raises(ValueError, match="shape"):
+        clustered_error([1, 2], [0, 0, 1])
 
 
 # --- faults in the vectors ---
@@ -310,8 +285,3 @@ def test_bootstrap_refuses_settings(bad):
 
 def test_zeros_and_ones_are_accepted():
     assert bootstrap_accuracy([1, 0, 1, 1]) == bootstrap_accuracy([True, False, True, True])
-
-
-def test_pairs_of_unequal_length_are_refused():
-    with pytest.raises(ValueError, match="3 clips, correct_b 2"):
-        mcnemar_exact([True, False, True], [True, False])

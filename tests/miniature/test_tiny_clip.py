@@ -130,7 +130,7 @@ def test_the_file_comes_back_through_clips_own_loader(pretrained, tmp_path, monk
 
     monkeypatch.setattr(pretrain, "save", save)
     pretrain.pretrain(tmp_path / "unused.pt", RECIPE)
-    whole = build._written_out(pretrained.path, tmp_path / "clip.pt")
+    whole = tiny_clip.whole(pretrained.path, tmp_path)
     loaded, tokens = load_clip(whole), tokenize(["a person waving", "an umbrella in the snow"])
     assert type(loaded) is CLIP
     assert loaded.vocab_size == loaded.token_embedding.num_embeddings == 49408
@@ -155,7 +155,7 @@ def test_scratch_pretrains_once_and_the_shipped_one_never(pretrained, tmp_path, 
     )
     paths = {build.pretrained_backbone(tmp_path) for _ in range(2)}
     assert calls == [Pretraining()]
-    paths |= {build.shipped_backbone(tmp_path) for _ in range(2)}
+    paths |= {tiny_clip.whole(SHIPPED, tmp_path) for _ in range(2)}
     assert len(paths) == 2
     assert len(calls) == 1
 

@@ -136,7 +136,7 @@ def test_chunks_change_no_logit(monkeypatch):
 
 
 def test_another_number_of_frames_is_refused():
-    with pytest.raises(ValueError, match="made for 4 frames, given 6"):
+    with pytest.raises(ValueError, match="is for 4 frames, given 6"):
         model_of("transformer").encode_video(tiny.frames(1, 6))
 
 
