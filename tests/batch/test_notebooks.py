@@ -150,7 +150,7 @@ def test_parameters_have_the_profiles_values(path):
 
 
 def test_the_parameter_check_finds_faults():
-    assert parameter_faults("seed = 0  # any\n# epochs = 4  # paper: 10") == []
+    assert parameter_faults("seed = 0  # any\n# epochs = 3  # paper: 10") == []
     wrong = "seed = 1\n# epochs = 5  # of training, paper: 9; more"
     assert parameter_faults(wrong) == [
         *(f"seed 1, profile {name}" for name in ("miniature", "paper")),

@@ -54,9 +54,32 @@ def test_xclip_recomputes_too():
     assert torch.equal(model.encode_video(tiny.frames()), plain)
 
 
-def test_resnet_runs_as_shipped_and_refuses_to_recompute():
-    visual = tiny.clip_model("resnet").visual
-    torch.testing.assert_close(encode_images(visual, images()), visual(images()), rtol=1e-5, atol=1e-6)
+def resnet():
+    """With BatchNorms that have seen something: fresh ones leave nearly everything as it is."""
+    visual = tiny.clip_model("resnet").visual.train()
+    for _ in range(3):
+        visual(2 * images(8) + 1)
+    return visual
+
+
+def test_resnet_in_training_is_clips_own_bit_for_bit():
+    ours, theirs = resnet(), resnet()
+    found, expected = encode_images(ours, images()), theirs(images().contiguous(memory_format=torch.channels_last))
+    assert torch.equal(found, expected)
+    expected_gradients = gradients(theirs, expected)
+    assert all(torch.equal(grad, expected_gradients[name]) for name, grad in gradients(ours, found).items())
+    assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))  # BatchNorm's counts too
+
+
+def test_resnet_without_gradients_folds_its_batchnorm():
+    visual = resnet().eval()
+    shipped = visual(images()).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(encode_images(visual, images()), shipped, rtol=1e-4, atol=1e-5)
+        assert not torch.equal(encode_images(visual, images()), shipped)  # rounded otherwise, so it was another way
+
+
+def test_resnet_refuses_to_recompute():
     model = PrototypeClassifier(tiny.clip_model("resnet"), tiny.PREPROCESS)
     model.recompute = True
     with pytest.raises(ValueError, match="activation checkpointing works for vision transformers"):

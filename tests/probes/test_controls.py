@@ -212,13 +212,10 @@ def test_mean_pooling_is_exact_where_float32_is_not():
     assert torch.equal(pooled[0], pooled[2])
 
 
-def xclip() -> XClip:
+@pytest.mark.parametrize("tower", ["transformer", "resnet"])  # of a resnet each picture goes through the tower once
+def test_a_model_whose_frames_talk_is_shown_clips_of_its_own_length(tower):
     torch.manual_seed(0)
-    return XClip(tiny.clip_model(), tiny.PREPROCESS).eval()
-
-
-def test_a_model_whose_frames_talk_is_shown_clips_of_its_own_length():
-    model, clips = xclip(), tiny.clips_in_memory(4, length=9)
+    model, clips = XClip(tiny.clip_model(tower), tiny.PREPROCESS).eval(), tiny.clips_in_memory(4, length=9)
     controls = controls_for(model)
     assert {control.frames for control in controls} == {4}
     found = encoded(model, clips, controls)
