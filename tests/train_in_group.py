@@ -36,22 +36,23 @@ class OneBroken(tiny.InMemory):
 
 def main(folder: Path, train_text: bool) -> None:
     fabric = fabric_of(RunConfig.load("miniature", device="cpu"))
-    torch.set_num_threads(1)
     gradients: list[list[torch.Tensor]] = []
 
     def keep(optimizer: torch.optim.Optimizer, *_: object) -> None:
         gradients.append([p.grad.clone() for group in optimizer.param_groups for p in group["params"]])
 
-    register_optimizer_step_pre_hook(keep)
+    hook = register_optimizer_step_pre_hook(keep)
     clips = tiny.clips_in_memory(CLIPS)
     clips.source = OneBroken(clips.source.videos)
     model = tiny.classifier(train_text=train_text)
     # Pieces of one clip in one of the two cases: devices then have unequal numbers of them.
     execution = Execution(checkpoint_minutes=0, at_once=None if train_text else 1)
     history = fine_tune(model, clips, tiny.DESCRIPTIONS, RECIPE, folder / "run", execution, fabric=fabric)
+    hook.remove()
     if fabric is None or fabric.is_global_zero:
         torch.save({"gradients": gradients, "rows": history.rows, "failed": history.failed}, folder / "seen.pt")
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(Path(sys.argv[1]), sys.argv[2] == "trained")

@@ -58,6 +58,8 @@ def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame
     if any(axes.images for axes in figure.axes):
         del undated["svg"]
     with paper_style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # its places are found: not once more for every format
         wide = figure.get_figwidth()
         dpi = mpl.rcParams["savefig.dpi"] if wide <= FULL_INCHES else _SCREEN_PIXELS / wide
         for suffix, metadata in undated.items():

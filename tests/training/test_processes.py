@@ -21,11 +21,12 @@ from motion_lib.experiment import launch as launching
 from motion_lib.experiment.experiment import Experiment
 from motion_lib.methods import METHODS
 from motion_lib.storage import read_lines
+from tests import train_in_group
 from tests.conftest import SMOKE
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("MOTION_KILLS", "3"))  # more of them prove more and take longer
+KILLS = int(os.environ.get("MOTION_KILLS", "2"))  # more of them prove more and take longer
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -43,6 +44,7 @@ def weights_hash(path):
 # --- kill -9 ---
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_killed_at_random_moments_it_ends_where_an_undisturbed_run_ends(smoke, tmp_path, monkeypatch):
     """The process is the command line's, with the profile's YAML; a state is due after every step."""
     smoke.data.paths  # noqa: B018, the world is built once, before anything is killed
@@ -60,7 +62,9 @@ def test_killed_at_random_moments_it_ends_where_an_undisturbed_run_ends(smoke, t
         assert process.returncode == 0, output
         return output
 
-    finish(start(tmp_path / "straight", checkpoint_minutes=60))
+    with monkeypatch.context() as patched:
+        patched.setenv("MOTION_RESULTS", str(tmp_path / "straight"))
+        Experiment(RunConfig.load("miniature", **SMOKE | {"validate": [], "epochs": 4, "device": "cpu"})).train("names")
     draw, kills, in_training = random.Random(5), 0, 0
     for _ in range(KILLS):
         process = start(tmp_path / "killed", checkpoint_minutes=0)
@@ -98,9 +102,7 @@ def free_port():
 
 
 def groups(kind):
-    """The commands that together are one training: alone, two processes of a machine, or two machines of one each."""
-    if kind == "alone":
-        return [[sys.executable]]
+    """The commands that together are one training: two processes of a machine, or two machines of one each."""
     if kind == "one machine":
         return [list(TORCHRUN)]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
@@ -109,10 +111,13 @@ def groups(kind):
 
 
 def train_in(kind, folder, text):
-    """What `train_in_group.py` saw."""
+    """What `train_in_group.py` saw; "alone" is this process."""
+    folder.mkdir()
+    if kind == "alone":
+        train_in_group.main(folder, text == "trained")
+        return torch.load(folder / "seen.pt", weights_only=True)
     script = REPOSITORY / "tests" / "train_in_group.py"
     environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}", "OMP_NUM_THREADS": "1"}
-    folder.mkdir()
     started = [
         subprocess.Popen([*group, str(script), str(folder), text], env=environment, stderr=subprocess.PIPE, text=True)
         for group in groups(kind)
@@ -126,6 +131,7 @@ def train_in(kind, folder, text):
 @pytest.mark.parametrize(
     ("kind", "text"), [("one machine", "frozen"), ("one machine", "trained"), ("two machines", "frozen")]
 )
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_give_the_gradients_and_metrics_of_one(tmp_path, kind, text):
     """Uneven batches, one video that cannot be read, random views of whole frames; gloo."""
     one, two = (train_in(name, tmp_path / name.replace(" ", "_"), text) for name in ("alone", kind))
