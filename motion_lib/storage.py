@@ -18,6 +18,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -321,6 +322,7 @@ def imported_by(*roots: ModuleType) -> list[str]:
     return sorted(names)
 
 
+@cache
 def _code(source: str) -> str:
     """Source text without what changes no result: comments, layout, docstrings and where names are imported from."""
     tree, documented = ast.parse(source), (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
