@@ -76,8 +76,10 @@ def _pool_resnet(visual: ModifiedResNet, activations: Tensor, num_frames: int) -
     weights = {f"{name}_proj_weight": linear.weight for name, linear in zip("qkv", projections, strict=True)}
     bias = torch.cat([linear.bias for linear in projections])
     pooled, _ = F.multi_head_attention_forward(
-        x[:1], x, x, x.shape[-1], pool.num_heads, None, bias, None, None, False, 0.0, pool.c_proj.weight,
-        pool.c_proj.bias, need_weights=False, use_separate_proj_weight=True, **weights,
+        query=x[:1], key=x, value=x, embed_dim_to_check=x.shape[-1], num_heads=pool.num_heads, in_proj_weight=None,
+        in_proj_bias=bias, bias_k=None, bias_v=None, add_zero_attn=False, dropout_p=0.0,
+        out_proj_weight=pool.c_proj.weight, out_proj_bias=pool.c_proj.bias, need_weights=False,
+        use_separate_proj_weight=True, **weights,
     )  # fmt: skip
     return pooled[0], positions
 
