@@ -58,7 +58,11 @@ def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame
     if any(axes.images for axes in figure.axes):
         del undated["svg"]
     with paper_style():
-        _lay_out(figure)
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()
+    # The places are found: with a layout engine every format would find them again, in a draw of its own.
+    with paper_style(), mpl.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine()
         wide = figure.get_figwidth()
         dpi = mpl.rcParams["savefig.dpi"] if wide <= FULL_INCHES else _SCREEN_PIXELS / wide
         for suffix, metadata in undated.items():
@@ -69,14 +73,6 @@ def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame
     if numbers is not None:
         write_text(cfg.figures_dir / f"{name}.csv", numbers.to_csv(index=False, lineterminator="\n"))
     return cfg.figures_dir / f"{name}.png"
-
-
-def _lay_out(figure: Figure) -> None:
-    """Find the places of everything once: with a layout engine each format would find them again, in a second draw."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
-        with mpl.rc_context({"figure.constrained_layout.use": False}):
-            figure.set_layout_engine()  # none, as by these settings
 
 
 def few_colours(path: Path) -> None:
