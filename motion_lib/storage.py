@@ -107,9 +107,9 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
-def write_json(path: Path, value: object) -> Path:
-    """Write JSON atomically, indented, keys in the order given."""
-    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: object, indent: int = 2) -> Path:
+    """Write JSON atomically, keys in the order given; `indent` 0 for what is written by the hundred."""
+    return write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 
 
 def built_once(path: Path, build: Callable[[Path], None]) -> tuple[Path, bool]:

@@ -128,7 +128,7 @@ def write_record(cfg: RunConfig, measured: Measurement, preprocess: Preprocess) 
     }
     if measured.agreement:
         record["agreement_with_float32"] = measured.agreement
-    return write_json(records_dir(cfg) / file_name, record)
+    return write_json(records_dir(cfg) / file_name, record, indent=0)
 
 
 def _without_folder(value: object) -> object:

@@ -92,7 +92,7 @@ def write_probe(cfg: RunConfig, about: dict[str, object], outcome: Outcome, wall
         "environment": environment(cfg, encoded=about["family"] == TEXT),
         "wall_time_sec": round(wall_time_sec, 2),
     }
-    return write_json(_probe_path(cfg, about["family"], about["method"], about["dataset"]), record)
+    return write_json(_probe_path(cfg, about["family"], about["method"], about["dataset"]), record, indent=0)
 
 
 def _codes(clusters: np.ndarray) -> str:
