@@ -22,7 +22,8 @@ FROM_CORNER = {"ha": "left", "va": "top"}
 
 def canvas(height: float, width: float = FULL_INCHES) -> tuple[Figure, Axes]:
     """A page whose axes count inches from the lower left."""
-    figure = plt.figure(figsize=(width, height), layout="none")
+    figure = plt.figure(figsize=(width, height))
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.axis("off")

@@ -58,11 +58,6 @@ def save_figure(figure: Figure, cfg: RunConfig, name: str, numbers: pd.DataFrame
     if any(axes.images for axes in figure.axes):
         del undated["svg"]
     with paper_style():
-        if figure.get_layout_engine() is not None:
-            figure.draw_without_rendering()
-    # The places are found: with a layout engine every format would find them again, in a draw of its own.
-    with paper_style(), mpl.rc_context({"figure.constrained_layout.use": False}):
-        figure.set_layout_engine()
         wide = figure.get_figwidth()
         dpi = mpl.rcParams["savefig.dpi"] if wide <= FULL_INCHES else _SCREEN_PIXELS / wide
         for suffix, metadata in undated.items():
