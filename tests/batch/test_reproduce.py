@@ -112,7 +112,8 @@ def test_selection(eight):
 
 def test_only_parameters_that_the_notebook_names_or_the_user_overrides_are_injected(eight):
     notebooks, targets = reproduce.find_notebooks(eight), ["miniature-ucf"]
-    (step, *_) = reproduce.plan(notebooks, "miniature", {"targets": targets, "epochs": 4}, [3])
+    own = RunConfig.load("miniature").epochs
+    (step, *_) = reproduce.plan(notebooks, "miniature", {"targets": targets, "epochs": own}, [3])
     # lr stands in the notebook's own cell, epochs is the profile's own; targets is a list, as papermill quotes tuples.
     assert step.parameters == {"profile": "miniature", "seed": 3, "targets": targets, "lr": 0.001}
 
